@@ -1,0 +1,1 @@
+"""swapyard: one address in front of many local inference servers."""
