@@ -1,0 +1,98 @@
+"""Standard output, written by a thread of its own: a stuck terminal or pipe stops nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import threading
+from collections import deque
+from io import RawIOBase
+from typing import BinaryIO, cast
+
+WAITING_LIMIT_BYTES = 1 << 20
+"""What may wait for a slow reader before chunks are dropped."""
+
+
+def dropped_mark(lost_bytes: int) -> bytes:
+    """What stands in a stream where this many bytes were left out."""
+    return f"\n— {lost_bytes} bytes dropped —\n".encode()
+
+
+class StdoutWriter:
+    """Takes bytes at once and writes them in order; drops whole chunks when the reader stays behind.
+
+    The stream is written without its buffer: a thread that hangs inside a buffered `sys.stdout` would make
+    the interpreter abort at exit, where that buffer is flushed.
+    """
+
+    def __init__(self, stdout: BinaryIO, limit_bytes: int = WAITING_LIMIT_BYTES) -> None:
+        with contextlib.suppress(OSError):
+            stdout.flush()
+        self._raw = cast(RawIOBase, getattr(stdout, "raw", stdout))
+        self._limit_bytes = limit_bytes
+        self._changed = threading.Condition()
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._lost_bytes = 0
+        self._closing = False
+        self._broken = False
+        self._thread: threading.Thread | None = None
+
+    def write(self, data: bytes) -> None:
+        """Hand over a chunk; never blocks, callable from any thread."""
+        with self._changed:
+            if self._closing or self._broken:
+                return
+            if self._lost_bytes or self._waiting_bytes + len(data) > self._limit_bytes:
+                self._lost_bytes += len(data)
+                return
+            self._waiting.append(data)
+            self._waiting_bytes += len(data)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="stdout", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self, timeout: float) -> None:
+        """Write what is left, for at most `timeout` seconds; later chunks are ignored."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while (data := self._take()) is not None:
+            try:
+                self._write_all(data)
+            except (OSError, ValueError):
+                # Nobody reads any more (closed pipe, closed file): the histories still have everything.
+                with self._changed:
+                    self._broken = True
+                    self._waiting.clear()
+                return
+
+    def _take(self) -> bytes | None:
+        """Everything that waits, the mark where something was lost; None at the end."""
+        with self._changed:
+            while not (self._waiting or self._lost_bytes or self._closing):
+                self._changed.wait()
+            if self._lost_bytes and not self._waiting:
+                self._lost_bytes, lost = 0, self._lost_bytes
+                return dropped_mark(lost)
+            if not self._waiting:
+                return None
+            data = b"".join(self._waiting)
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            return data
+
+    def _write_all(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            written = self._raw.write(rest)
+            if written is None:
+                # Somebody who shares this stream has made it non-blocking.
+                select.select([], [self._raw], [])
+            else:
+                rest = rest[written:]
