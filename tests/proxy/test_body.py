@@ -1,0 +1,98 @@
+"""Reading request bodies in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from collections.abc import MutableMapping
+from typing import Any
+
+import pytest
+
+from swapyard.errors import Fault, RequestError
+from swapyard.proxy.body import IN_MEMORY_BYTES, Body, BodyReader, ClientLeft, Receive
+from swapyard.proxy.splice import Edit, splice
+
+
+def client(*parts: bytes | None) -> Receive:
+    """A client that sends these parts; None stands for its leaving."""
+    messages: list[MutableMapping[str, Any]] = [
+        {"type": "http.disconnect"}
+        if part is None
+        else {"type": "http.request", "body": part, "more_body": number < len(parts)}
+        for number, part in enumerate(parts, start=1)
+    ]
+
+    async def receive() -> MutableMapping[str, Any]:
+        return messages.pop(0)
+
+    return receive
+
+
+def read(*parts: bytes | None, limit_bytes: int = 0) -> Body:
+    return asyncio.run(BodyReader(limit_bytes).read(client(*parts)))
+
+
+def test_a_body_in_one_piece_is_kept_as_it_came() -> None:
+    sent = b'{"model":"m"}'
+    with read(sent) as body:
+        assert body.view() is sent
+        assert list(body.chunks()) == [sent]
+        assert body.length == len(sent)
+
+
+def test_an_empty_body_has_no_chunks() -> None:
+    with read(b"") as body:
+        assert (body.length, list(body.chunks()), body.view()) == (0, [], b"")
+
+
+def test_a_body_in_pieces_is_put_together() -> None:
+    with read(b"ab", b"", b"cd") as body:
+        assert body.view() == b"abcd"
+
+
+def test_a_long_body_lies_in_a_mapped_file_and_comes_back_in_chunks() -> None:
+    parts = [bytes([number]) * 65_536 for number in range(40)]
+    with read(*parts) as body:
+        assert body.length == 40 * 65_536 > IN_MEMORY_BYTES
+        assert isinstance(body.view(), mmap.mmap)
+        assert max(map(len, body.chunks(10_000))) == 10_000
+        assert b"".join(body.chunks()) == b"".join(parts)
+
+
+def test_a_client_that_leaves_early_is_told_from_one_that_finished() -> None:
+    with pytest.raises(ClientLeft):
+        read(b"ab", None)
+    with pytest.raises(ClientLeft):
+        read(b"x" * (IN_MEMORY_BYTES + 1), None)
+
+
+@pytest.mark.parametrize("parts", [(b"x" * 11,), (b"x" * 6, b"x" * 5), (b"x", b"x" * 20, None)])
+def test_a_body_beyond_the_limit_is_refused(parts: tuple[bytes | None, ...]) -> None:
+    with pytest.raises(RequestError, match="10 bytes") as caught:
+        read(*parts, limit_bytes=10)
+    assert caught.value.fault is Fault.TOO_LARGE
+
+
+def test_a_body_of_exactly_the_limit_passes() -> None:
+    with read(b"x" * 10, limit_bytes=10) as body:
+        assert body.length == 10
+
+
+@pytest.mark.parametrize("size", [100, IN_MEMORY_BYTES * 2])
+def test_a_spliced_body_sends_its_segments_and_can_be_scanned_again(size: int) -> None:
+    original = Body(b"ab" * (size // 2))
+    spliced = splice(original.view(), [Edit(1, 2, b"-----")])
+    with Body.of(spliced, over=original) as body:
+        expected = b"a-----" + b"ab" * (size // 2 - 1)
+        assert body.length == len(expected)
+        assert b"".join(body.chunks()) == expected
+        assert bytes(body.view()) == expected
+
+
+def test_closing_twice_and_while_a_view_is_in_use_is_harmless() -> None:
+    body = read(b"x" * (IN_MEMORY_BYTES + 1), b"y")
+    held = memoryview(body.view())
+    body.close()
+    body.close()
+    assert held[-1] == ord("y")
