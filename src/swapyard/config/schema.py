@@ -1,0 +1,488 @@
+"""The settings of one generation: frozen values, named like the keys of the file in snake_case.
+
+`Document` is what a file may say; `Config` is what it means: inherited values filled in, aliases generated,
+old spellings gone, the router compiled.  Keys and defaults are those of llama-swap; the keys that only
+swapyard knows are marked "own key", and their defaults change nothing.  Durations are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from swapyard.config.fields import (
+    REPORTED,
+    Duration,
+    EntryText,
+    EntryWhole,
+    Flag,
+    Number,
+    Plain,
+    Seconds,
+    Text,
+    Texts,
+    Whole,
+    as_mapping,
+    mismatch,
+    refuse,
+)
+from swapyard.config.patterns import Pattern, compile_pattern
+from swapyard.config.sets import NamedSet
+from swapyard.config.tree import Scalar
+from swapyard.types import ModelId
+
+DEFAULT_GROUP = "(default)"
+"""The group of every model that no group lists."""
+
+COMFYUI_MODEL = ModelId("comfyui_auto")
+"""The reserved model behind `/comfyui/`."""
+
+DEFAULT_PROXY = "http://localhost:${PORT}"
+PROTECTED_PARAMETER = "model"
+_SESSION_HEADERS = ("X-Session-ID", "X-Litellm-Session-Id")
+_IGNORED_PATHS = (r".*\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",)
+_SECRET_HEADERS = ("Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "X-Api-Key")
+
+_PUBLISHED = {
+    "global_ttl": "globalTTL",
+    "set_params_by_id": "setParamsByID",
+    "inputs": "in",
+    "outputs": "out",
+    "session_id": "session_id",
+    "on_startup": "on_startup",
+    "evict_costs": "evict_costs",
+}
+
+
+def yaml_key(attribute: str) -> str:
+    """The published spelling of an attribute."""
+    return _PUBLISHED.get(attribute) or to_camel(attribute)
+
+
+class Section(BaseModel):
+    """A mapping of the file.  Null counts as the empty mapping, unknown keys are left to `unknown.py`."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=yaml_key, populate_by_name=True, extra="ignore", protected_namespaces=()
+    )
+
+    # Keys that older files may carry and that mean nothing (or are translated) here.
+    old_keys: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _must_be_a_mapping(cls, data: object) -> object:
+        if isinstance(data, cls):
+            return data
+        return cls.prepare(dict(as_mapping(data)))  # type: ignore[call-overload]
+
+    @classmethod
+    def prepare(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Translate old spellings."""
+        return data
+
+
+def _null_is_absent(value: object) -> object:
+    is_null = isinstance(value, Scalar) and value.is_null and not value.is_reported
+    return None if is_null else value
+
+
+Optionally = BeforeValidator(_null_is_absent)
+Entries = BeforeValidator(as_mapping)
+PlainEntries = Annotated[Mapping[str, Plain], Entries]
+
+
+class Timeouts(Section):
+    """Of the connection to a model; 0 means no limit."""
+
+    connect: Seconds = 30
+    keepalive: Seconds = 30
+    response_header: Seconds = 0
+    tls_handshake: Seconds = 10
+    expect_continue: Seconds = 1
+    idle_conn: Seconds = 90
+
+
+class PeerTimeouts(Timeouts):
+    response_header: Seconds = 60
+
+
+class Filters(Section):
+    """Changes of the JSON body; `model` can be neither stripped nor set."""
+
+    strip_params: Text = ""
+    set_params: PlainEntries = Field(default_factory=dict)
+    set_params_by_id: Annotated[Mapping[str, PlainEntries], Entries] = Field(default_factory=dict)
+
+    @cached_property
+    def strip_list(self) -> tuple[str, ...]:
+        """The parameters to drop, sorted, each once."""
+        names = {part.strip() for part in self.strip_params.split(",")}
+        return tuple(sorted(names - {"", PROTECTED_PARAMETER}))
+
+    @cached_property
+    def set_list(self) -> tuple[tuple[str, Any], ...]:
+        """The parameters to set, in sorted order."""
+        return _settable(self.set_params)
+
+    def by_id(self, requested: str) -> tuple[tuple[str, Any], ...]:
+        """The parameters to set for the name that the client used, in sorted order; often none."""
+        return _settable(self.set_params_by_id.get(requested, {}))
+
+
+def _settable(params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted((item for item in params.items() if item[0] != PROTECTED_PARAMETER), key=_first))
+
+
+def _first(item: tuple[str, Any]) -> str:
+    return item[0]
+
+
+class ModelFilters(Filters):
+    old_keys: ClassVar[frozenset[str]] = frozenset({"strip_params"})
+
+    @classmethod
+    def prepare(cls, data: dict[str, Any]) -> dict[str, Any]:
+        old = data.pop("strip_params", None)
+        present = data.get("stripParams")
+        if isinstance(old, Scalar) and (
+            present is None or (isinstance(present, Scalar) and (present.is_null or not present.text))
+        ):
+            data["stripParams"] = old
+        elif old is not None and not isinstance(old, Scalar):
+            data.setdefault("strip_params", old)
+        return data
+
+
+class Capabilities(Section):
+    """What the model can do, as the model list tells it."""
+
+    inputs: Texts = ()
+    outputs: Texts = ()
+    tools: Flag = False
+    reranker: Flag = False
+    context: Whole = 0
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is configured."""
+        return not (self.inputs or self.outputs or self.tools or self.reranker or self.context)
+
+
+class Compat(Section):
+    ignore_websockets: Flag = False
+
+
+class ModelConfig(Section):
+    """A local model.
+
+    `ttl` 0 means never; `concurrency_limit` 0 means none given.  `health_check_timeout`, `send_loading_state`
+    and `send_heartbeats` are inherited from the top level unless written here.
+    """
+
+    cmd: Text = ""
+    cmd_stop: Text = ""
+    proxy: Text = DEFAULT_PROXY
+    check_endpoint: Text = "/health"
+    ttl: Seconds = -1
+    unload_timeout: Seconds = 0
+    health_check_timeout: Seconds = 120
+    aliases: Texts = ()
+    env: Texts = ()
+    unlisted: Flag = False
+    use_model_name: Text = ""
+    name: Text = ""
+    description: Text = ""
+    concurrency_limit: Whole = 0
+    send_loading_state: Flag = False
+    # Own key: SSE comments keep a waiting streaming request's connection alive.
+    send_heartbeats: Flag = False
+    filters: ModelFilters = Field(default_factory=ModelFilters)
+    macros: PlainEntries = Field(default_factory=dict)
+    metadata: PlainEntries = Field(default_factory=dict)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    compat: Compat = Field(default_factory=Compat)
+    capabilities: Capabilities = Field(default_factory=Capabilities)
+
+
+class PeerConfig(Section):
+    """An upstream that somebody else supervises."""
+
+    proxy: Text = ""
+    models: Texts = ()
+    api_key: Text = ""
+    filters: Filters = Field(default_factory=Filters)
+    timeouts: PeerTimeouts = Field(default_factory=PeerTimeouts)
+
+
+def _is_a_profile(value: object) -> object:
+    if isinstance(value, Scalar) and value.is_reported:
+        raise PydanticCustomError(REPORTED, "reported before")
+    if isinstance(value, Mapping | Profile) or (isinstance(value, Scalar) and value.is_null):
+        return value
+    raise refuse("profile must be a mapping with pins; the legacy list syntax is not supported")
+
+
+class Profile(Section):
+    """Rewrites of model names that can be switched on; the target "" disables the name."""
+
+    description: Text = ""
+    pins: Annotated[Mapping[str, EntryText], Entries] = Field(default_factory=dict)
+
+
+class SelectorSettings(Section):
+    spillover: Whole = 1
+
+
+class Selector(Section):
+    """A model name that is resolved anew for each request; `strategy` is pin, warm or spillover."""
+
+    strategy: Text = ""
+    targets: Texts = ()
+    settings: SelectorSettings = Field(default_factory=SelectorSettings)
+    name: Text = ""
+    description: Text = ""
+    unlisted: Flag = False
+    metadata: PlainEntries = Field(default_factory=dict)
+
+
+class GroupConfig(Section):
+    """Members are model IDs once the configuration is loaded."""
+
+    swap: Flag = True
+    exclusive: Flag = True
+    persistent: Flag = False
+    members: Texts = ()
+
+
+def _is_a_mapping_of_sets(value: object) -> object:
+    if isinstance(value, Scalar) and (value.is_reported or value.is_null):
+        return as_mapping(value)
+    if not isinstance(value, Mapping):
+        raise refuse("sets must be a mapping from name to expression")
+    for name, expression in value.items():
+        if not isinstance(expression, Scalar | str):
+            raise refuse(f'sets: set "{name}": the expression must be text')
+    return value
+
+
+class MatrixSection(Section):
+    """A matrix as a file writes it."""
+
+    vars: Annotated[Mapping[str, EntryText], Entries] = Field(default_factory=dict)
+    evict_costs: Annotated[Mapping[str, EntryWhole], Entries] = Field(default_factory=dict)
+    sets: Annotated[Mapping[str, EntryText], BeforeValidator(_is_a_mapping_of_sets)] = Field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixConfig:
+    """A compiled matrix.
+
+    `sets` is in ranking order: of two that are equally good the earlier one wins.  `set_order` is the order
+    of definition.  Models that `evict_costs` does not hold cost 1.
+    """
+
+    sets: tuple[NamedSet, ...]
+    set_order: tuple[str, ...] = ()
+    evict_costs: Mapping[ModelId, int] = field(default_factory=dict)
+    vars: Mapping[str, ModelId] = field(default_factory=dict)
+
+
+class FifoSettings(Section):
+    """`priority` is as written, by model ID or alias; `Config.priority` resolves it."""
+
+    priority: Annotated[Mapping[str, EntryWhole], Entries] = Field(default_factory=dict)
+
+
+class SchedulerSettings(Section):
+    fifo: FifoSettings = Field(default_factory=FifoSettings)
+    # Own key: after this wait a request is no longer overtaken; 0 switches the bound off.
+    max_wait: Seconds = 60
+    # Own key: after this wait a request is refused; 0 for never.
+    queue_timeout: Seconds = 0
+
+
+class SchedulerSection(Section):
+    use: Text = ""
+    settings: SchedulerSettings = Field(default_factory=SchedulerSettings)
+
+
+class Scheduler(SchedulerSection):
+    """`use` is serial or fifo; `reason` says in words why."""
+
+    use: Text = "serial"
+    reason: str = ""
+
+
+Groups = Annotated[Mapping[str, GroupConfig], Entries]
+
+
+class RouterSettingsSection(Section):
+    groups: Groups = Field(default_factory=dict)
+    matrix: Annotated[MatrixSection | None, Optionally] = None
+
+
+class RouterSection(Section):
+    use: Text = ""
+    settings: RouterSettingsSection = Field(default_factory=RouterSettingsSection)
+
+
+class RoutingSection(Section):
+    router: RouterSection = Field(default_factory=RouterSection)
+    scheduler: SchedulerSection = Field(default_factory=SchedulerSection)
+
+
+class RouterSettings(Section):
+    """Exactly one of the two is in use; with a matrix there are no groups."""
+
+    groups: Groups = Field(default_factory=dict)
+    matrix: InstanceOf[MatrixConfig] | None = None
+
+
+class Router(Section):
+    """`use` is group or matrix."""
+
+    use: Text = "group"
+    settings: RouterSettings = Field(default_factory=RouterSettings)
+
+
+class Routing(Section):
+    router: Router = Field(default_factory=Router)
+    scheduler: Scheduler = Field(default_factory=Scheduler)
+
+
+class StoreConfig(Section):
+    """The durable activity log.  Own keys: `max_rows` and `max_age_days`, 0 for no limit."""
+
+    path: Text = ""
+    max_rows: Whole = 0
+    max_age_days: Number = 0
+
+
+class UiActivity(Section):
+    session_id: Texts = _SESSION_HEADERS
+
+
+class UiConfig(Section):
+    activity: UiActivity = Field(default_factory=UiActivity)
+
+
+class PerformanceConfig(Section):
+    old_keys: ClassVar[frozenset[str]] = frozenset({"enable"})
+
+    disabled: Flag = False
+    every: Duration = 5
+
+
+class OnStartup(Section):
+    preload: Texts = ()
+
+
+class Hooks(Section):
+    on_startup: OnStartup = Field(default_factory=OnStartup)
+
+
+class UpstreamConfig(Section):
+    """`ignore_paths` are RE2-style expressions, searched for anywhere in the path after the model."""
+
+    ignore_paths: Texts = _IGNORED_PATHS
+
+    @cached_property
+    def _patterns(self) -> tuple[Pattern, ...]:
+        return tuple(compile_pattern(text) for text in self.ignore_paths or _IGNORED_PATHS)
+
+    def ignores(self, path: str) -> bool:
+        """Whether a request for this path must not start a model."""
+        return any(pattern.search(path) for pattern in self._patterns)
+
+
+def _api_key(value: object) -> object:
+    """Null is kept as the empty key, so that it is refused: an unset key must not open the door."""
+    if isinstance(value, Scalar) and not value.is_reported:
+        return value.text if not value.is_null else ""
+    return value
+
+
+def _api_keys(value: object) -> object:
+    if isinstance(value, Scalar) and value.is_null and not value.is_reported:
+        return ()
+    if isinstance(value, Scalar) and value.is_reported:
+        raise PydanticCustomError(REPORTED, "reported before")
+    if value is not None and not isinstance(value, list | tuple):
+        raise mismatch("a list", value, "list")
+    return value
+
+
+class Settings(Section):
+    """The top-level keys that mean the same before and after loading."""
+
+    health_check_timeout: Seconds = 120
+    log_level: Text = "info"
+    log_time_format: Text = ""
+    log_to_stdout: Text = "proxy"
+    log_requests: Flag = False
+    metrics_max_in_memory: Whole = 1000
+    # MiB; 0 or less for no captures.
+    capture_buffer: Whole = 5
+    # Own key: headers whose values are not stored in captures, in any case.
+    capture_redact: Texts = _SECRET_HEADERS
+    store: Annotated[StoreConfig | None, Optionally] = None
+    ui: UiConfig = Field(default_factory=UiConfig)
+    performance: PerformanceConfig = Field(default_factory=PerformanceConfig)
+    global_ttl: Seconds = 0
+    unload_timeout: Seconds = 10
+    start_port: Whole = 5800
+    send_loading_state: Flag = False
+    # Own key: see ModelConfig.
+    send_heartbeats: Flag = False
+    include_aliases_in_list: Flag = False
+    macros: PlainEntries = Field(default_factory=dict)
+    models: Annotated[Mapping[ModelId, ModelConfig], Entries] = Field(default_factory=dict)
+    profiles: Annotated[Mapping[str, Annotated[Profile, BeforeValidator(_is_a_profile)]], Entries] = Field(
+        default_factory=dict
+    )
+    selectors: Annotated[Mapping[str, Selector], Entries] = Field(default_factory=dict)
+    hooks: Hooks = Field(default_factory=Hooks)
+    # None when the key is absent: then there is no authentication.  Never empty once loaded.
+    api_keys: Annotated[
+        tuple[Annotated[Text, BeforeValidator(_api_key)], ...] | None, BeforeValidator(_api_keys)
+    ] = None
+    peers: Annotated[Mapping[str, PeerConfig], Entries] = Field(default_factory=dict)
+    upstream: UpstreamConfig = Field(default_factory=UpstreamConfig)
+
+
+class Document(Settings):
+    """Everything that a file may say, with the old top-level spelling of the router's settings."""
+
+    groups: Groups = Field(default_factory=dict)
+    matrix: Annotated[MatrixSection | None, Optionally] = None
+    routing: RoutingSection = Field(default_factory=RoutingSection)
+
+
+class Config(Settings):
+    """The settings of one generation; see the attributes of Settings."""
+
+    routing: Routing = Field(default_factory=Routing)
+
+    @cached_property
+    def aliases(self) -> Mapping[str, ModelId]:
+        """Every alias, explicit or generated, that leads to a model (a model's own ID always wins)."""
+        pairs = ((alias, model) for model, settings in self.models.items() for alias in settings.aliases)
+        return {alias: model for alias, model in pairs if alias not in self.models}
+
+    def priority(self, model: ModelId) -> int:
+        """Of requests for this model under fifo: higher goes first; an entry by ID beats one by alias."""
+        written = self.routing.scheduler.settings.fifo.priority
+        if model in written:
+            return written[model]
+        settings = self.models.get(model)
+        by_alias = (written[alias] for alias in (settings.aliases if settings else ()) if alias in written)
+        return next(by_alias, 0)
