@@ -1,0 +1,98 @@
+"""Whether somebody already listens where a model is going to listen."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import struct
+import time
+from urllib.parse import urlsplit
+
+import psutil
+
+RELEASE_PATIENCE = 1.0
+"""Seconds for a port that is just being let go: a container's port outlives its command by a moment."""
+LOOK_AGAIN = 0.02
+ANSWER_TIMEOUT = 0.25
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def port_of(url: str) -> int:
+    """The port of an http(s) URL; raises ValueError when it has none that is usable."""
+    parts = urlsplit(url)
+    return parts.port or DEFAULT_PORTS[parts.scheme]
+
+
+def loopback_addresses(host: str) -> tuple[str, ...]:
+    """The addresses behind a loopback host name, IPv4 first; empty when `host` is another machine.
+
+    Names are not resolved: "localhost" is known (RFC 6761), and a resolver may be slow.
+    """
+    if host == "localhost" or host.endswith(".localhost"):
+        return ("127.0.0.1", "::1")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return ()
+    if address.is_unspecified:
+        return ("127.0.0.1",) if address.version == 4 else ("::1",)
+    return (host,) if address.is_loopback else ()
+
+
+async def find_foreign_listener(proxy: str) -> str | None:
+    """Why the port of a loopback `proxy` cannot be used, in words; None when nothing listens there."""
+    port = port_of(proxy)
+    addresses = loopback_addresses(urlsplit(proxy).hostname or "")
+    deadline = time.monotonic() + RELEASE_PATIENCE
+    while True:
+        taken = [address for address in addresses if await _listens(address, port)]
+        if not taken:
+            return None
+        if time.monotonic() >= deadline:
+            who = await asyncio.to_thread(_listener, port)
+            return f"port {port} is already in use by another process{who}"
+        await asyncio.sleep(LOOK_AGAIN)
+
+
+async def _listens(address: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            connected = await connect(address, port)
+    except TimeoutError:
+        return True  # a full backlog: somebody is there, and busy
+    except OSError:
+        return False
+    connected.close()
+    return True
+
+
+async def connect(address: str, port: int) -> socket.socket:
+    """A non-blocking connection to this numeric address; raises OSError.
+
+    A connection to a port of the ephemeral range where nobody listens can come out of that same port and then
+    reaches itself, which would keep the port from its owner: that counts as refused and leaves no trace.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, (address, port))
+        if connection.getsockname() == connection.getpeername():
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            raise ConnectionRefusedError("connected to itself")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _listener(port: int) -> str:
+    """Who listens on `port`, as far as the system tells us: " (pid 12, name)" or ""."""
+    try:
+        for found in psutil.net_connections("tcp"):
+            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
+                return f" (pid {found.pid}, {psutil.Process(found.pid).name()})"
+    except psutil.Error:
+        return ""
+    return ""

@@ -1,0 +1,260 @@
+"""A fleet of real processes: loading, stopping, exits, and that nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from swapyard.types import ModelId, State
+
+if TYPE_CHECKING:
+    from tests.processes.conftest import Yard
+
+Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+MODEL = ModelId("gemma")
+OTHER = ModelId("qwen")
+
+STARTING, READY, STOPPING, STOPPED = State.STARTING, State.READY, State.STOPPING, State.STOPPED
+
+
+def test_a_model_can_be_loaded_and_stopped_again_and_again(run: Run, yard: Yard, free_port: int) -> None:
+    """P-02."""
+
+    async def main() -> None:
+        async with yard.running(yard.spec(port=free_port)):
+            for start in (1, 2):
+                assert await yard.load() is None
+                assert yard.fleet.status(MODEL).start == start
+                await yard.stop()
+                assert yard.alive() == []
+            assert yard.states() == [STARTING, READY, STOPPING, STOPPED] * 2
+
+    run(main)
+
+
+def test_loading_a_ready_model_starts_nothing(run: Run, yard: Yard) -> None:
+    """P-03."""
+
+    async def main() -> None:
+        async with yard.running(yard.spec()):
+            await yard.load()
+            pid = yard.pid()
+            assert await yard.load() is None
+            assert yard.pid() == pid
+            assert yard.fleet.status(MODEL).start == 1
+
+    run(main)
+
+
+def test_stopping_a_stopped_model_is_answered(run: Run, yard: Yard) -> None:
+    """P-04."""
+
+    async def main() -> None:
+        async with yard.running(yard.spec()):
+            await yard.stop()
+            await yard.stop()
+            assert yard.states() == []
+
+    run(main)
+
+
+def test_a_stop_aborts_a_load_at_once_also_while_a_probe_hangs(run: Run, yard: Yard, free_port: int) -> None:
+    """P-05."""
+
+    async def main() -> None:
+        async with yard.running(yard.spec("answer=never", port=free_port)):
+            yard.fleet.load(MODEL)
+            await yard.printed("holding")
+            await yard.stop()
+            assert [report[0] for report in yard.reports if report[0] != "state"] == ["loaded", "stopped"]
+            assert "aborted" in yard.reports[-3][2] or "aborted" in yard.reports[-2][2]
+            assert yard.states() == [STARTING, STOPPING, STOPPED]
+
+    run(main)
+
+
+def test_a_child_that_ignores_sigterm_is_killed_after_the_grace(run: Run, yard: Yard) -> None:
+    """P-06."""
+
+    async def main() -> None:
+        async with yard.running(yard.spec("sigterm=ignored")):
+            await yard.load()
+            await yard.printed("signals set")
+            begun = time.monotonic()
+            await yard.stop(grace=0.6)
+            assert 0.59 <= time.monotonic() - begun < 2
+            assert yard.state() is STOPPED
+            assert yard.alive() == []
+
+    run(main)
+
+
+def test_a_child_that_cleans_up_within_the_grace_is_not_killed(run: Run, yard: Yard) -> None:
+    """P-07."""
+
+    async def main() -> None:
+        async with yard.running(yard.spec("cleanup=0.4")):
+            await yard.load()
+            await yard.printed("signals set")
+            begun = time.monotonic()
+            await yard.stop(grace=10)
+            assert 0.4 <= time.monotonic() - begun < 5
+            assert b"cleaned up" in yard.output
+
+    run(main)
+
+
+def test_what_a_wrapper_script_started_is_gone_after_a_stop(run: Run, yard: Yard) -> None:
+    """P-08, P-09, P-12."""
+
+    async def main() -> None:
+        async with yard.running(yard.shell("sleep 1000 & echo up; wait")):
+            await yard.load()
+            await yard.printed("up")
+            await yard.until(lambda: len(yard.alive()) == 2)
+            await yard.stop()
+            assert yard.alive() == []
+
+    run(main)
+
+
+def test_a_descendant_that_ignores_sigterm_keeps_the_rest_of_the_grace(run: Run, yard: Yard) -> None:
+    async def main() -> None:
+        script = "(trap '' TERM; echo up; while :; do sleep 1000; done) & trap 'exit 0' TERM; wait"
+        async with yard.running(yard.shell(script)):
+            await yard.load()
+            await yard.printed("up")
+            begun = time.monotonic()
+            await yard.stop(grace=0.6)
+            assert 0.59 <= time.monotonic() - begun < 2
+            assert yard.alive() == []
+
+    run(main)
+
+
+def test_a_load_asked_while_stopping_starts_afresh(run: Run, yard: Yard) -> None:
+    """P-10."""
+
+    async def main() -> None:
+        async with yard.running(yard.spec("cleanup=0.2")):
+            await yard.load()
+            await yard.printed("signals set")
+            yard.fleet.stop(MODEL, 10, "test")
+            assert await yard.load() is None
+            assert yard.states() == [STARTING, READY, STOPPING, STOPPED, STARTING, READY]
+
+    run(main)
+
+
+def test_an_exit_while_loading_fails_the_load_at_once_with_the_last_output(
+    run: Run, yard: Yard, free_port: int
+) -> None:
+    """P-15, P-17."""
+
+    async def main() -> None:
+        spec = yard.spec("exit_after=0.1", "code=3", "say=out of memory", "listen_after=60", port=free_port)
+        async with yard.running(spec):
+            error = await yard.load()
+            assert error is not None
+            assert error.startswith("upstream command exited prematurely (exit status 3)")
+            assert "out of memory" in error
+            assert yard.states() == [STARTING, STOPPED]
+            assert (
+                yard.fleet.status(MODEL).last_error == "upstream command exited prematurely (exit status 3)"
+            )
+
+    run(main)
+
+
+def test_a_ready_child_that_is_killed_is_gone_at_once(run: Run, yard: Yard) -> None:
+    """P-19."""
+
+    async def main() -> None:
+        async with yard.running(yard.spec()):
+            await yard.load()
+            begun = time.monotonic()
+            os.kill(yard.pid(), signal.SIGKILL)
+            await yard.until(lambda: yard.count("gone", MODEL, "killed by SIGKILL"))
+            assert time.monotonic() - begun < 0.5
+            assert yard.states() == [STARTING, READY, STOPPED]
+            assert await yard.load() is None
+
+    run(main)
+
+
+def test_the_second_stop_shortens_the_grace_and_one_answer_is_given(run: Run, yard: Yard) -> None:
+    async def main() -> None:
+        async with yard.running(yard.spec("sigterm=ignored")):
+            await yard.load()
+            await yard.printed("signals set")
+            yard.fleet.stop(MODEL, 60, "unload")
+            await yard.until(lambda: yard.state() is STOPPING)
+            await yard.stop(grace=0)
+            assert yard.count("stopped") == 1
+
+    run(main)
+
+
+def test_several_models_are_stopped_side_by_side(run_once: Run, yard: Yard) -> None:
+    """P-37."""
+
+    async def main() -> None:
+        specs = [yard.spec("sigterm=ignored", model=model) for model in (MODEL, OTHER)]
+        async with yard.running(*specs):
+            await asyncio.gather(yard.load(MODEL), yard.load(OTHER))
+            await yard.until(lambda: yard.output.count(b"signals set") == 2)
+            begun = time.monotonic()
+            await asyncio.gather(yard.stop(0.5, MODEL), yard.stop(0.5, OTHER))
+            assert time.monotonic() - begun < 0.95
+
+    run_once(main)
+
+
+def test_no_child_outlives_the_fleet(run: Run, yard: Yard) -> None:
+    """P-11."""
+
+    async def main() -> None:
+        async with yard.running(yard.shell("sleep 1000 & wait")):
+            await yard.load()
+            await yard.until(lambda: len(yard.alive()) == 2)
+        assert yard.alive() == []
+        assert yard.states() == [STARTING, READY, State.SHUTDOWN]
+
+    run(main)
+
+
+def test_a_changed_model_keeps_its_process_until_it_is_loaded_again(
+    run_once: Run, yard: Yard, free_port: int
+) -> None:
+    async def main() -> None:
+        first = yard.spec(port=free_port)
+        second = replace(first, proxy=f"http://127.0.0.1:{free_port}/v2")
+        async with yard.running(first):
+            await yard.load()
+            yard.fleet.apply({MODEL: second})
+            assert yard.fleet.status(MODEL).base_url == first.proxy
+            await yard.stop()
+            await yard.load()
+            assert yard.fleet.status(MODEL).base_url == second.proxy
+
+    run_once(main)
+
+
+def test_a_removed_model_is_forgotten_once_it_has_stopped(run_once: Run, yard: Yard) -> None:
+    async def main() -> None:
+        async with yard.running(yard.spec()):
+            await yard.load()
+            yard.fleet.apply({})
+            assert [status.model for status in yard.fleet.statuses()] == [MODEL]
+            await yard.stop()
+            assert yard.fleet.statuses() == []
+            await yard.stop()
+            error = await yard.load()
+            assert error == "unknown model: gemma"
+
+    run_once(main)
