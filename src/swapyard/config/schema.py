@@ -60,6 +60,10 @@ _PUBLISHED = {
 }
 
 
+INHERITED = frozenset({"healthCheckTimeout", "sendLoadingState", "sendHeartbeats"})
+"""Keys that a model takes from the top level when it does not write them itself."""
+
+
 def yaml_key(attribute: str) -> str:
     """The published spelling of an attribute."""
     return _PUBLISHED.get(attribute) or to_camel(attribute)
@@ -88,9 +92,12 @@ class Section(BaseModel):
         return data
 
 
+def _is_null(value: object) -> bool:
+    return isinstance(value, Scalar) and value.is_null and not value.is_reported
+
+
 def _null_is_absent(value: object) -> object:
-    is_null = isinstance(value, Scalar) and value.is_null and not value.is_reported
-    return None if is_null else value
+    return None if _is_null(value) else value
 
 
 Optionally = BeforeValidator(_null_is_absent)
@@ -210,6 +217,11 @@ class ModelConfig(Section):
     compat: Compat = Field(default_factory=Compat)
     capabilities: Capabilities = Field(default_factory=Capabilities)
 
+    @classmethod
+    def prepare(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """A null inherits just as an absent key does."""
+        return {key: value for key, value in data.items() if key not in INHERITED or not _is_null(value)}
+
 
 class PeerConfig(Section):
     """An upstream that somebody else supervises."""
@@ -224,12 +236,12 @@ class PeerConfig(Section):
 def _is_a_profile(value: object) -> object:
     if isinstance(value, Scalar) and value.is_reported:
         raise PydanticCustomError(REPORTED, "reported before")
-    if isinstance(value, Mapping | Profile) or (isinstance(value, Scalar) and value.is_null):
+    if isinstance(value, Mapping | ProfileConfig) or (isinstance(value, Scalar) and value.is_null):
         return value
     raise refuse("profile must be a mapping with pins; the legacy list syntax is not supported")
 
 
-class Profile(Section):
+class ProfileConfig(Section):
     """Rewrites of model names that can be switched on; the target "" disables the name."""
 
     description: Text = ""
@@ -240,7 +252,7 @@ class SelectorSettings(Section):
     spillover: Whole = 1
 
 
-class Selector(Section):
+class SelectorConfig(Section):
     """A model name that is resolved anew for each request; `strategy` is pin, warm or spillover."""
 
     strategy: Text = ""
@@ -446,10 +458,10 @@ class Settings(Section):
     include_aliases_in_list: Flag = False
     macros: PlainEntries = Field(default_factory=dict)
     models: Annotated[Mapping[ModelId, ModelConfig], Entries] = Field(default_factory=dict)
-    profiles: Annotated[Mapping[str, Annotated[Profile, BeforeValidator(_is_a_profile)]], Entries] = Field(
-        default_factory=dict
+    profiles: Annotated[Mapping[str, Annotated[ProfileConfig, BeforeValidator(_is_a_profile)]], Entries] = (
+        Field(default_factory=dict)
     )
-    selectors: Annotated[Mapping[str, Selector], Entries] = Field(default_factory=dict)
+    selectors: Annotated[Mapping[str, SelectorConfig], Entries] = Field(default_factory=dict)
     hooks: Hooks = Field(default_factory=Hooks)
     # None when the key is absent: then there is no authentication.  Never empty once loaded.
     api_keys: Annotated[
