@@ -39,7 +39,12 @@ class Eviction:
 
 
 Planner = Callable[[ModelId, Collection[ModelId]], Eviction]
-"""(target, running models in sorted order) → what to evict.  Pure, quick, asked often."""
+"""(target, running models in sorted order) → what to evict.  Pure, quick, asked often.
+
+A planner that judges every running model by itself, whoever else runs, says so with a method
+`evicts(target, other) -> bool` that agrees with it.  The scheduler then decides over all waiting models at
+once instead of asking for each of them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
