@@ -1,0 +1,183 @@
+"""One row of the activity log: what is recorded of a request, whatever became of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from swapyard.observe.exchange import Exchange
+from swapyard.observe.reply import shortened
+from swapyard.observe.timestamps import rfc3339
+from swapyard.observe.usage import NOTHING, Tokens
+
+CLIENT_LEFT = 499
+"""Recorded for a caller that left before it was answered; nginx's number, never sent."""
+
+
+def key_label(key: str) -> str:
+    """A short name for an API key that tells keys apart and does not give the key away."""
+    return hashlib.sha256(key.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityRow:
+    """Times in `_ms` are milliseconds as measured here, None for what did not happen.
+
+    `measured_*` are speeds in tokens per second worked out from our own clock, only where
+    the engine reported none.
+    """
+
+    id: int
+    created_at: float
+    model: str
+    req_path: str
+    resp_content_type: str
+    resp_status_code: int
+    tokens: Tokens
+    duration_ms: int
+    error_msg: str
+    metadata: dict[str, str]
+    # From here on: what the reference does not record.
+    request_id: str = ""
+    arrived_at: float = 0
+    requested: str = ""
+    key: str = ""
+    wait_reason: str = ""
+    queue_ms: float | None = None
+    load_ms: float | None = None
+    relay_ms: float | None = None
+    first_byte_ms: float | None = None
+    first_token_ms: float | None = None
+    resp_bytes: int = 0
+    measured_prompt_per_s: float | None = None
+    measured_generated_per_s: float | None = None
+
+    def json(self, *, has_capture: bool) -> dict[str, Any]:
+        """The object that the API lists; members the reference does not know stand in `details`."""
+        shown: dict[str, Any] = {
+            "id": self.id,
+            "timestamp": rfc3339(int(self.created_at)),
+            "model": self.model,
+            "req_path": self.req_path,
+            "resp_content_type": self.resp_content_type,
+            "resp_status_code": self.resp_status_code,
+            "tokens": {
+                "cache_tokens": self.tokens.cached,
+                "draft_tokens": self.tokens.drafted,
+                "draft_acc_tokens": self.tokens.accepted,
+                "input_tokens": self.tokens.input,
+                "output_tokens": self.tokens.output,
+                "prompt_per_second": self.tokens.prompt_per_s,
+                "tokens_per_second": self.tokens.generated_per_s,
+            },
+            "duration_ms": self.duration_ms,
+            "has_capture": has_capture,
+        }
+        if self.error_msg:
+            shown["error_msg"] = self.error_msg
+        if self.metadata:
+            shown["metadata"] = self.metadata
+        if self.request_id:
+            shown["details"] = self._details()
+        return shown
+
+    def _details(self) -> dict[str, Any]:
+        return {
+            "request_id": self.request_id,
+            "arrived_at": rfc3339(self.arrived_at),
+            "requested_model": self.requested,
+            "key": self.key,
+            "wait_reason": self.wait_reason,
+            "queue_ms": self.queue_ms,
+            "load_ms": self.load_ms,
+            "relay_ms": self.relay_ms,
+            "first_byte_ms": self.first_byte_ms,
+            "first_token_ms": self.first_token_ms,
+            "resp_bytes": self.resp_bytes,
+            "measured_prompt_per_second": self.measured_prompt_per_s,
+            "measured_tokens_per_second": self.measured_generated_per_s,
+        }
+
+
+def row_of(exchange: Exchange, tokens: Tokens, error: str) -> ActivityRow:
+    """The row of an exchange that has ended; it gets its id when it is stored.
+
+    `tokens` and `error` were read out of the reply; what the exchange itself says went wrong
+    goes before what the reply says.
+    """
+    ended = exchange.ended if exchange.ended is not None else exchange.arrived
+    prompt_per_s, generated_per_s = _measured(exchange, tokens, ended)
+    return ActivityRow(
+        id=0,
+        created_at=exchange.ended_at,
+        model=_clean(exchange.model),
+        req_path=_clean(exchange.recorded_path),
+        resp_content_type=_clean(exchange.content_type),
+        resp_status_code=exchange.final_status,
+        tokens=tokens,
+        duration_ms=max(int((ended - exchange.arrived) * 1000), tokens.engine_ms),
+        error_msg=shortened(exchange.error or error),
+        metadata={_clean(name): _clean(value) for name, value in exchange.metadata.items()},
+        request_id=_clean(exchange.request_id),
+        arrived_at=exchange.arrived_at,
+        requested=_clean(exchange.requested),
+        key=exchange.key,
+        wait_reason=_clean(exchange.wait_reason),
+        queue_ms=_queue_ms(exchange, ended),
+        load_ms=_ms(exchange.load_started, exchange.granted or ended),
+        relay_ms=_ms(exchange.upstream_asked, ended),
+        first_byte_ms=_ms(exchange.arrived, exchange.first_byte),
+        first_token_ms=_ms(exchange.arrived, exchange.first_token),
+        resp_bytes=exchange.response_bytes,
+        measured_prompt_per_s=prompt_per_s,
+        measured_generated_per_s=generated_per_s,
+    )
+
+
+def metadata_json(metadata: dict[str, str]) -> str:
+    """The database's spelling: "" for nothing."""
+    return json.dumps(metadata, ensure_ascii=False, separators=(",", ":")) if metadata else ""
+
+
+def _clean(text: str) -> str:
+    """Text that every database and JSON reader takes: no halves of surrogate pairs."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _queue_ms(exchange: Exchange, ended: float) -> float | None:
+    """From the arrival until a load began for it, or it was granted, or it went away."""
+    for until in (exchange.load_started, exchange.granted, exchange.upstream_asked):
+        if until is not None:
+            return _ms(exchange.arrived, until)
+    return _ms(exchange.arrived, ended)
+
+
+def _ms(start: float | None, end: float | None) -> float | None:
+    if start is None or end is None:
+        return None
+    return round(max(end - start, 0) * 1000, 3)
+
+
+def _measured(exchange: Exchange, tokens: Tokens, ended: float) -> tuple[float | None, float | None]:
+    """Speeds by our own clock, for a reply whose engine counted tokens and named no speed.
+
+    A stream shows where reading the prompt ends: at the first token.  Generation then takes
+    one token less than were generated, the first being there already.  A reply in one piece
+    does not show it; its output over the whole time is a lower bound of the speed.
+    """
+    asked, first = exchange.upstream_asked, exchange.first_token
+    if tokens == NOTHING or asked is None:
+        return None, None
+    prompt: float | None = None
+    generated: float | None = None
+    evaluated = tokens.input - max(tokens.cached, 0)
+    if tokens.prompt_per_s <= 0 and first is not None and first > asked and evaluated > 0:
+        prompt = evaluated / (first - asked)
+    if tokens.generated_per_s <= 0 and tokens.output > 0:
+        if first is not None and ended > first and tokens.output > 1:
+            generated = (tokens.output - 1) / (ended - first)
+        elif first is None and ended > asked:
+            generated = tokens.output / (ended - asked)
+    return prompt, generated

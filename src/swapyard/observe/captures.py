@@ -1,0 +1,123 @@
+"""Captures of exchanges: which parts are kept for which route, and for how long."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+from swapyard.observe.capture_codec import Capture, from_cbor, to_cbor
+from swapyard.observe.exchange import Parts
+from swapyard.observe.shelf import Shelf, unlink
+
+log = logging.getLogger(__name__)
+
+MEBIBYTE = 1024 * 1024
+DEFAULT_BUDGET_BYTES = 5 * MEBIBYTE
+
+WAITING_LIMIT_BYTES = 16 * MEBIBYTE
+"""Plain captures that may wait for being packed; beyond that the oldest of them are given up."""
+
+_PLAIN_LIMIT_BYTES = 64 * MEBIBYTE
+
+_HEADERS = Parts.REQUEST_HEADERS | Parts.RESPONSE_HEADERS
+
+# Audio and pictures would push everything else out of the budget.
+_RESTRICTED = {
+    "/v1/audio/speech": Parts.ALL & ~Parts.RESPONSE_BODY,
+    "/v1/audio/voices": Parts.ALL & ~Parts.REQUEST_BODY,
+    "/v1/audio/transcriptions": Parts.ALL & ~Parts.REQUEST_BODY,
+    "/v1/images/generations": Parts.ALL & ~Parts.RESPONSE_BODY,
+    "/v1/images/edits": _HEADERS,
+    "/sdapi/v1/txt2img": Parts.ALL & ~Parts.RESPONSE_BODY,
+    "/sdapi/v1/img2img": _HEADERS,
+}
+
+
+def parts_for(path: str) -> Parts:
+    """What a capture of this path keeps; for `/upstream/...` the path behind the model name."""
+    return _RESTRICTED.get(path, Parts.ALL)
+
+
+class Captures:
+    """Captures by activity id, in memory; all methods may be called from any thread.
+
+    `offer` costs nothing: packing waits for `pack_one`, which the observing thread calls when
+    it has time.  A capture can be read as soon as it is offered.
+    """
+
+    def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
+        self._lock = threading.Lock()
+        self._shelf = Shelf(max(budget_bytes, 0))
+        self._waiting: OrderedDict[int, Capture] = OrderedDict()
+        self._waiting_bytes = 0
+        # Captures given up because they came faster than they could be packed.
+        self.dropped = 0
+
+    @property
+    def plain_limit_bytes(self) -> int:
+        """The largest body worth holding for a capture; 0 when captures are off."""
+        budget = self._shelf.budget_bytes
+        return max(budget, min(4 * budget, _PLAIN_LIMIT_BYTES))
+
+    def set_budget(self, budget_bytes: int) -> None:
+        """Take over a changed budget; what fits stays, 0 or less switches captures off."""
+        with self._lock:
+            self._shelf.resize(max(budget_bytes, 0))
+            if budget_bytes <= 0:
+                self._waiting.clear()
+                self._waiting_bytes = 0
+
+    def offer(self, capture: Capture) -> None:
+        with self._lock:
+            if not self._shelf.budget_bytes:
+                return
+            self._waiting[capture.id] = capture
+            self._waiting_bytes += _size_bytes(capture)
+            while self._waiting_bytes > WAITING_LIMIT_BYTES and len(self._waiting) > 1:
+                _, given_up = self._waiting.popitem(last=False)
+                self._waiting_bytes -= _size_bytes(given_up)
+                self.dropped += 1
+                if self.dropped == 1:
+                    log.warning("captures come faster than they can be packed; the oldest are dropped")
+
+    def pack_one(self) -> bool:
+        """Pack the capture that has waited longest; False if none waits.  For one thread only."""
+        with self._lock:
+            if not self._waiting:
+                return False
+            capture = next(iter(self._waiting.values()))
+        plain = to_cbor(capture)
+        with self._lock:
+            if self._waiting.pop(capture.id, None) is None:
+                return True
+            self._waiting_bytes -= _size_bytes(capture)
+            request = capture.req_path.encode() + b"\n" + (capture.req_body or b"")
+            if not self._shelf.put(capture.id, plain, request):
+                log.warning("capture %d is larger than the capture buffer and is not kept", capture.id)
+        return True
+
+    def has(self, ids: Iterable[int]) -> set[int]:
+        """Those of the ids that have a capture right now."""
+        with self._lock:
+            return {one for one in ids if one in self._waiting or one in self._shelf}
+
+    def get(self, activity_id: int) -> dict[str, Any] | None:
+        """The capture as the API shows it; None if there is none (any more)."""
+        with self._lock:
+            waiting = self._waiting.get(activity_id)
+            links = self._shelf.links(activity_id)
+        if waiting is not None:
+            return waiting.json()
+        return from_cbor(unlink(links)).json() if links else None
+
+    @property
+    def size_bytes(self) -> int:
+        """Packed bytes held, never more than the budget."""
+        return self._shelf.size_bytes
+
+
+def _size_bytes(capture: Capture) -> int:
+    return 1024 + len(capture.req_body or b"") + len(capture.resp_body or b"")

@@ -1,0 +1,45 @@
+"""Headers as observers show them: one value a name, canonical spelling, secrets blanked out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+"""Headers as ASGI hands them over."""
+
+REDACTED = "[REDACTED]"
+
+ALWAYS_REDACTED = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
+"""Lower-case names whose values nobody gets to see; the configuration can only add to them."""
+
+
+def redaction(names: Iterable[str] = ()) -> frozenset[str]:
+    """The names to blank out when the configuration asks for these besides."""
+    return ALWAYS_REDACTED | {name.strip().lower() for name in names if name.strip()}
+
+
+def header_map(
+    headers: RawHeaders, redacted: frozenset[str] = ALWAYS_REDACTED, *, without: frozenset[str] = frozenset()
+) -> dict[str, str]:
+    """The first value of every name, except names in `without` (lower case)."""
+    shown: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, lower = _spell(raw_name)
+        if name not in shown and lower not in without:
+            shown[name] = REDACTED if lower in redacted else raw_value.decode("latin-1")
+    return shown
+
+
+def first_value(headers: RawHeaders, name: bytes) -> str:
+    """The first value of a header (`name` in lower case), "" if it is not there."""
+    for raw_name, raw_value in headers:
+        if raw_name == name or raw_name.lower() == name:
+            return raw_value.decode("latin-1")
+    return ""
+
+
+@lru_cache(maxsize=1024)
+def _spell(raw_name: bytes) -> tuple[str, str]:
+    lower = raw_name.decode("latin-1").lower()
+    return "-".join(part[:1].upper() + part[1:] for part in lower.split("-")), lower

@@ -1,0 +1,273 @@
+"""The observing thread: reads replies, commits rows in batches, packs captures; nobody waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from swapyard.observe.activity import ActivityRow, row_of
+from swapyard.observe.capture_codec import Capture
+from swapyard.observe.captures import Captures
+from swapyard.observe.exchange import Exchange, Parts
+from swapyard.observe.header_map import ALWAYS_REDACTED, first_value, header_map
+from swapyard.observe.reply import Reading, ReplyReader
+from swapyard.observe.store import ActivityStore
+
+log = logging.getLogger(__name__)
+
+BACKLOG_LIMIT_BYTES = 32 * 1024 * 1024
+"""Body bytes that may wait here; beyond it the bodies of streams that go on are not observed."""
+
+BACKLOG_LIMIT_ITEMS = 50_000
+"""Items that may wait here; beyond it rows are lost.  Reached only when the disk stands still."""
+
+KEPT_LIMIT_BYTES = 128 * 1024 * 1024
+"""Decoded bodies of replies under way that are held for captures, all together."""
+
+GATHER = 0.05
+"""Seconds in which rows gather for one transaction; what a killed process can lose is this much."""
+
+BATCH_ITEMS = 1000
+PRUNE_PERIOD = 60.0
+
+# The interpreter switches threads every 5 ms if nobody gives way, and the event loop must
+# not wait that long: after so many seconds of work the thread sleeps for a moment.
+_STRETCH = 0.001
+_BREATH = 0.0005
+
+_NOT_STORED = frozenset({"content-encoding"})
+_HOST = frozenset({"host"})
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Some bytes of one reply, in order.  `gap`: bytes before them were dropped.  `last`: it has ended."""
+
+    exchange: Exchange
+    chunks: list[bytes]
+    size_bytes: int
+    gap: bool
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Call this once everything before it is committed, with the store that is then in use no more or still.
+
+    `store` replaces the store in use if it is not None; `done` gets the store used so far.
+    """
+
+    store: ActivityStore | None
+    done: Callable[[ActivityStore], None]
+
+
+class Writer:
+    """`submit`, `ask` and `close` are called on the event loop; everything else runs in the thread."""
+
+    def __init__(
+        self,
+        store: ActivityStore,
+        captures: Captures,
+        *,
+        committed: Callable[[list[ActivityRow]], None],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self.redacted = ALWAYS_REDACTED
+        self.lost_rows = 0
+        self.lost_bytes = 0
+        self._store = store
+        self._captures = captures
+        self._committed = committed
+        self._wall_clock = wall_clock
+        self._queue: deque[Segment | Turn] = deque()
+        # Each is written by one thread only, so that their difference needs no lock.
+        self._submitted_bytes = 0
+        self._consumed_bytes = 0
+        self._kept_bytes = 0
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._asleep = False
+        self._closing = False
+        self._prune_due = 0.0
+        self._stretch_began = 0.0
+        self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, segment: Segment) -> bool:
+        """Take a segment for observation; False if there is no room, and the segment is forgotten."""
+        # The end of a reply is where usage stands, and it is small: it gets twice the room.
+        limit = BACKLOG_LIMIT_BYTES * (2 if segment.last else 1)
+        full = self._submitted_bytes - self._consumed_bytes + segment.size_bytes > limit
+        if full and segment.size_bytes:
+            self._count_loss(segment)
+            return False
+        if len(self._queue) >= BACKLOG_LIMIT_ITEMS:
+            self._count_loss(segment)
+            return False
+        self._submitted_bytes += segment.size_bytes
+        self._queue.append(segment)
+        if self._asleep:
+            self._wake.set()
+        return True
+
+    def ask(self, turn: Turn) -> None:
+        self._queue.append(turn)
+        self._hurry.set()
+        self._wake.set()
+
+    def close(self, timeout: float) -> bool:
+        """Commit what is there and end the thread; False if it takes longer than `timeout` seconds."""
+        self._closing = True
+        self._hurry.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _count_loss(self, segment: Segment) -> None:
+        if segment.last:
+            self.lost_rows += 1
+            if self.lost_rows == 1:
+                log.error("the activity log cannot keep up; rows are lost")
+        else:
+            self.lost_bytes += segment.size_bytes
+            if self.lost_bytes == segment.size_bytes:
+                log.warning("replies pass faster than they can be observed; captures are dropped")
+
+    def _run(self) -> None:
+        while not (self._closing and not self._queue):
+            self._prune_if_due()
+            self._sleep_until_work()
+            self._gather()
+            while self._queue:
+                self._work_off_batch()
+
+    def _sleep_until_work(self) -> None:
+        if not self._queue and not self._closing and not self._captures.pack_one():
+            self._asleep = True
+            # Looked at again, because a segment may have come before the flag was up.
+            if not self._queue:
+                self._wake.wait(PRUNE_PERIOD)
+            self._asleep = False
+            self._wake.clear()
+
+    def _gather(self) -> None:
+        """Let rows gather for one transaction; the time is used to pack captures."""
+        until = time.monotonic() + GATHER
+        while not self._hurry.is_set() and (left := until - time.monotonic()) > 0:
+            if self._captures.pack_one():
+                self._breathe()
+            else:
+                self._hurry.wait(left)
+        if not self._closing:
+            self._hurry.clear()
+
+    def _work_off_batch(self) -> None:
+        ended: list[tuple[ActivityRow, Capture | None]] = []
+        turns: list[Turn] = []
+        for _ in range(BATCH_ITEMS):
+            if not self._queue or turns:
+                break
+            item = self._queue.popleft()
+            if isinstance(item, Turn):
+                turns.append(item)
+                continue
+            self._observe(item, ended)
+            self._consumed_bytes += item.size_bytes
+            self._breathe()
+        self._commit(ended)
+        for turn in turns:
+            before, self._store = self._store, turn.store or self._store
+            turn.done(before)
+
+    def _observe(self, segment: Segment, ended: list[tuple[ActivityRow, Capture | None]]) -> None:
+        exchange = segment.exchange
+        try:
+            reader = exchange.reader
+            if reader is None:
+                reader = exchange.reader = self._reader(exchange)
+            self._kept_bytes -= reader.kept_bytes
+            if segment.gap:
+                reader.gap()
+            reader.feed(segment.chunks)
+            if self._kept_bytes + reader.kept_bytes > KEPT_LIMIT_BYTES:
+                reader.forget_body()
+            if not segment.last:
+                self._kept_bytes += reader.kept_bytes
+                return
+            exchange.reader = None
+            reading = reader.finish(complete=not exchange.error and exchange.final_status == exchange.status)
+            ended.append((row_of(exchange, reading.tokens, reading.error), self._capture(exchange, reading)))
+        except Exception:
+            # A reply that breaks its reader is our bug; it must not cost the other rows.
+            log.exception("request %s could not be observed", exchange.request_id)
+
+    def _reader(self, exchange: Exchange) -> ReplyReader:
+        keep = bool(exchange.parts & Parts.RESPONSE_BODY)
+        return ReplyReader(
+            status=exchange.status,
+            content_type=exchange.content_type,
+            content_encoding=first_value(exchange.response_headers, b"content-encoding"),
+            path=exchange.recorded_path,
+            keep_limit_bytes=self._captures.plain_limit_bytes if keep else 0,
+        )
+
+    def _capture(self, exchange: Exchange, reading: Reading) -> Capture | None:
+        """What is kept of an exchange, still without its id; None if nothing is.
+
+        An answer that is empty or could not be decoded is not kept, nor one of which a
+        wanted part was too large; of a refusal everything but its body.
+        """
+        parts = exchange.parts
+        if not parts or not self._captures.plain_limit_bytes:
+            return None
+        if exchange.status == 200:
+            lost = bool(parts & Parts.RESPONSE_BODY) and reading.body is None
+            if lost or exchange.response_bytes == 0 or reading.undecoded:
+                return None
+        if parts & Parts.REQUEST_BODY and exchange.request_body is None and exchange.request_body_lost:
+            return None
+        request_headers = header_map(exchange.request_headers, self.redacted, without=_HOST)
+        response_headers = header_map(exchange.response_headers, self.redacted, without=_NOT_STORED)
+        return Capture(
+            id=0,
+            req_path=exchange.recorded_path,
+            req_headers=request_headers if parts & Parts.REQUEST_HEADERS else None,
+            req_body=exchange.request_body,
+            resp_headers=response_headers if parts & Parts.RESPONSE_HEADERS else None,
+            resp_body=reading.body,
+        )
+
+    def _commit(self, ended: list[tuple[ActivityRow, Capture | None]]) -> None:
+        if not ended:
+            return
+        try:
+            rows = self._store.add([row for row, _ in ended])
+        except Exception as error:
+            self.lost_rows += len(ended)
+            log.warning("%d rows of the activity log are lost: %s", len(ended), error)
+            return
+        for row, (_, capture) in zip(rows, ended, strict=True):
+            if capture is not None:
+                self._captures.offer(capture.with_id(row.id))
+        self._committed(rows)
+
+    def _prune_if_due(self) -> None:
+        if time.monotonic() < self._prune_due:
+            return
+        self._prune_due = time.monotonic() + PRUNE_PERIOD
+        try:
+            self._store.prune(self._wall_clock())
+        except Exception as error:
+            log.warning("old rows of the activity log could not be deleted: %s", error)
+
+    def _breathe(self) -> None:
+        if time.monotonic() - self._stretch_began > _STRETCH:
+            time.sleep(_BREATH)
+            self._stretch_began = time.monotonic()
