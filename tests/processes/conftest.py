@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ class Yard:
     def states(self, model: ModelId = MODEL) -> list[State]:
         """The states in the order in which they were entered; no report repeats the state before it."""
         changes = [report[2:] for report in self.reports if report[:2] == ("state", model)]
-        for (_, new), (old, _) in zip(changes, changes[1:], strict=False):
+        for (_, new), (old, _) in pairwise(changes):
             assert new == old
         assert all(old != new for old, new in changes)
         return [new for _, new in changes]

@@ -17,6 +17,7 @@ KILL_PATIENCE = 10.0
 """Seconds after SIGKILL until a group that is still there is given up, so that no stop takes for ever."""
 
 EXITED_EARLY = "upstream command exited prematurely"
+LEFT_OTHERS = "what it left running was ended, a command has to stay in the foreground"
 
 
 # Events.  `start` counts the starts of this process; what belongs to an earlier start is ignored.
@@ -291,6 +292,8 @@ class Lifecycle:
                 return [LoadFinished(None)]
             case State.STOPPING:
                 assert self._ending is not None
+                if self._failed_loads():
+                    return []  # the failed load, once it is reported, answers both
                 if self._ending.final:
                     return [LoadFinished("shutting down", aborted=True)]
                 self._ending = replace(self._ending, reload=event)
@@ -322,11 +325,16 @@ class Lifecycle:
         becomes this stop; a load that waited for the end is aborted.
         """
         assert self._ending is not None
-        failed = [answer for answer in self._ending.owed if isinstance(answer, LoadFinished)]
+        failed = self._failed_loads()
         if self._ending.reload is not None:
             failed.append(LoadFinished(f"aborted: {reason}", aborted=True))
         self._ending = replace(self._ending, owed=(StopFinished(),), reload=None)
         return [*failed, *self._shorten(deadline)]
+
+    def _failed_loads(self) -> list[LoadFinished]:
+        """The load that has failed and is reported when nothing of its child is left, if there is one."""
+        owed = self._ending.owed if self._ending is not None else ()
+        return [answer for answer in owed if isinstance(answer, LoadFinished)]
 
     def _lifetime_ended(self, now: float) -> list[Effect]:
         deadline = now + LIFETIME_GRACE
@@ -395,7 +403,7 @@ class Lifecycle:
         match self.state:
             case State.STARTING:
                 self._load = None
-                error = f"{EXITED_EARLY} ({how})"
+                error = f"{EXITED_EARLY} ({how}); {LEFT_OTHERS}"
                 return [GiveUpStart(), *self._end_rest(error, LoadFinished(error), now)]
             case State.READY:
                 return self._end_rest(f"exited by itself ({how})", Gone(how), now)
