@@ -14,12 +14,11 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-import msgspec
-
 from swapyard.errors import Fault, RequestError
 from swapyard.proxy import multipart, query
-from swapyard.proxy.json_scan import Source, first_members, scan, string_value
-from swapyard.proxy.splice import Edit, Spliced, splice
+from swapyard.proxy.json_scan import Source, first_members, string_value
+from swapyard.proxy.rewrite import replace_model
+from swapyard.proxy.splice import Spliced, splice
 
 LONGEST_NAME = 64 * 1024
 """Bytes; a form field that is longer is no model name, and is not read into memory."""
@@ -143,11 +142,10 @@ def _is_true(text: bytes | None) -> bool:
 
 
 def _rename_json(body: Source, new_name: str) -> Spliced:
-    level = scan(body)
-    for slot in level.slots if level else ():
-        if slot.key == "model":
-            return splice(body, [Edit(slot.value, slot.end, msgspec.json.encode(new_name))])
-    raise RequestError(Fault.BAD_REQUEST, "could not rewrite model in JSON body: it has no model member")
+    renamed = replace_model(body, new_name)
+    if renamed is None:
+        raise RequestError(Fault.BAD_REQUEST, "could not rewrite model in JSON body: it has no model member")
+    return renamed
 
 
 def _rename_query(query_string: bytes, new_name: str) -> bytes | None:

@@ -12,6 +12,7 @@ import mmap
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,6 +38,9 @@ _MEMBERS = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_own_key)
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _STRING_VALUE = msgspec.json.Decoder(str)
 
+# Bytes that are not UTF-8 and nesting beyond the interpreter's stack have exceptions of their own.
+_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _BLANKS = re.compile(rb"[ \t\r\n]*+")
 _NAME = re.compile(rb'[ \t\r\n]*+"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
 _OPENING = re.compile(rb"[{\[]")
@@ -49,8 +53,7 @@ _BRACKET = re.compile(rb'[^\[\]{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^\[\]{}"]*+)
 _OPEN_OBJECT, _CLOSE_OBJECT, _OPEN_ARRAY, _CLOSE_ARRAY, _COMMA = b"{}[],"
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One member of an object or element of an array; all positions count from the start of the source.
 
     `start` lies behind the bracket or comma before it, `stop` on the bracket or comma after it; the value's
@@ -83,7 +86,7 @@ def first_members(text: Source, *names: str) -> dict[str, bytes]:
             if name in names and name not in found:
                 found[name] = bytes(raw)
         return found
-    except (msgspec.DecodeError, RecursionError):
+    except _REFUSALS:
         return _first_members_of_damaged(text, names)
 
 
@@ -120,7 +123,7 @@ def _scan_valid(text: Source, start: int, end: int) -> Level | None:
         else:
             sizes = [_size(raw) for raw in _ELEMENTS.decode(part)]
             keys = [None] * len(sizes)
-    except (msgspec.DecodeError, RecursionError):
+    except _REFUSALS:
         return None
     slots: list[Slot] = []
     position = opening + 1
@@ -205,7 +208,7 @@ def string_value(text: bytes) -> str:
     """The text that a JSON string literal spells; what cannot be Unicode becomes U+FFFD."""
     try:
         return _STRING_VALUE.decode(text)
-    except msgspec.DecodeError:
+    except _REFUSALS:
         pass
     loose = text.decode("utf-8", "replace")
     try:
