@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+import os
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -88,6 +89,23 @@ def test_a_spliced_body_sends_its_segments_and_can_be_scanned_again(size: int) -
         assert body.length == len(expected)
         assert b"".join(body.chunks()) == expected
         assert bytes(body.view()) == expected
+
+
+def open_files() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+def test_no_file_stays_open_however_the_reading_ends() -> None:
+    part = b"x" * IN_MEMORY_BYTES
+    before = open_files()
+    with pytest.raises(ClientLeft):
+        read(part, part, None)
+    with pytest.raises(RequestError):
+        read(part, part, part, limit_bytes=len(part) * 2)
+    body = read(part, part)
+    assert open_files() == before + 1
+    body.close()
+    assert open_files() == before
 
 
 def test_closing_twice_and_while_a_view_is_in_use_is_harmless() -> None:

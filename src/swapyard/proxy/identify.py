@@ -24,6 +24,7 @@ LONGEST_NAME = 64 * 1024
 """Bytes; a form field that is longer is no model name, and is not read into memory."""
 
 _TRUE_STRINGS = frozenset({"1", "t", "true"})
+_NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _JSON_TEXT = re.compile(rb'["\[{]|-?\d|true\Z|false\Z')
 
 
@@ -131,14 +132,14 @@ def _name(text: bytes | None) -> str | None:
 
 
 def _is_true(text: bytes | None) -> bool:
-    if text is None or text == b"true":
-        return text is not None
+    """Whether a JSON value reads as true: `true`, a number other than 0, or a text that spells one."""
+    if text is None:
+        return False
     if text[:1] == b'"':
         return string_value(text).lower() in _TRUE_STRINGS
-    try:
-        return text[:1] in b"-0123456789" and float(text) != 0
-    except ValueError:
-        return False
+    if not _NUMBER.fullmatch(text):
+        return text == b"true"
+    return float(text) != 0
 
 
 def _rename_json(body: Source, new_name: str) -> Spliced:
