@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 
@@ -129,18 +130,23 @@ def group_lives(group: int) -> bool:
 
     The leader, if it was our child, must have been waited for already: its exit would be collected here.
     """
-    try:
-        while os.waitpid(-group, os.WNOHANG) != (0, 0):
-            pass
-    except ChildProcessError:
-        pass
+    _collect(group)
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass  # members of another user, or on macOS nothing but zombies: look closer
-    return any(_is_live_member(pid, group) for pid in psutil.pids())
+    if any(_is_live_member(pid, group) for pid in psutil.pids()):
+        return True
+    _collect(group)  # one that ended since
+    return False
+
+
+def _collect(group: int) -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-group, os.WNOHANG) != (0, 0):
+            continue
 
 
 def _is_live_member(pid: int, group: int) -> bool:

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROGRAM = Path(__file__).with_name("guard_main.py")
-CLOSE_TIMEOUT = 1.0
+CLOSE_TIMEOUT = 4.0
+"""Seconds for the guard to end the groups that it still knows of; it needs none when there are none."""
 
 
 class Guard:
@@ -42,8 +43,6 @@ class Guard:
         if process is None or process.stdin is None:
             return
         process.stdin.close()
-        if self._groups:
-            return  # it has work to do, and outlives us
         try:
             process.wait(CLOSE_TIMEOUT)
         except subprocess.TimeoutExpired:

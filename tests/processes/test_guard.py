@@ -1,0 +1,99 @@
+"""What becomes of the children when swapyard itself is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from swapyard.processes.guard import Guard
+from swapyard.processes.ledger import FOLDER, Ledger
+
+if TYPE_CHECKING:
+    from tests.processes.conftest import Yard
+
+OWNER = """
+    import asyncio, sys
+    from pathlib import Path
+    from swapyard.processes.fleet import Fleet, Ledger, ProcessSpec
+
+    def say(*words):
+        print(*words, flush=True)
+
+    async def main():
+        fleet = Fleet(
+            on_load_finished=lambda model, error: say("loaded", error), on_stop_finished=say, on_gone=say,
+            on_state=lambda *_: None, output=lambda *_: None, log=lambda *_: None,
+            ledger=Ledger(Path(sys.argv[1])),
+        )
+        script = "(trap '' TERM; while :; do sleep 1000; done) & wait"
+        fleet.apply({"gemma": ProcessSpec(
+            "gemma", ("/bin/sh", "-c", script), "", ("SWAPYARD_TEST=" + sys.argv[2],), "http://localhost:1",
+            "none", 15, 30)})
+        fleet.load("gemma")
+        await fleet.run()
+
+    asyncio.run(main())
+"""
+
+
+def gone(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Wait until they are dead or zombies; those that are."""
+    dead, _ = psutil.wait_procs(processes, timeout=10)
+    return [*dead, *(p for p in processes if p not in dead and p.status() == psutil.STATUS_ZOMBIE)]
+
+
+def test_all_descendants_end_when_their_owner_is_killed(tmp_path: Path, yard: Yard) -> None:
+    """P-32."""
+    program = tmp_path / "owner.py"
+    program.write_text(textwrap.dedent(OWNER))
+    arguments = [sys.executable, str(program), str(tmp_path), yard.marker]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "loaded None\n"
+        descendants = yard.alive()
+        assert descendants
+        owner.kill()
+    assert len(gone(descendants)) == len(descendants)
+    assert yard.alive() == []
+    assert Ledger(tmp_path).sweep() == []
+    assert list((tmp_path / FOLDER).iterdir()) == []
+
+
+@pytest.fixture
+def group() -> Callable[[], subprocess.Popen[bytes]]:
+    return lambda: subprocess.Popen(["sleep", "1000"], start_new_session=True)
+
+
+def test_a_guard_that_was_ended_is_replaced_and_knows_all_groups(
+    group: Callable[[], subprocess.Popen[bytes]],
+) -> None:
+    guard = Guard(log=print)
+    with group() as first, group() as second:
+        guard.add(first.pid)
+        (process,) = [p for p in psutil.Process().children() if "guard_main.py" in " ".join(p.cmdline())]
+        os.kill(process.pid, signal.SIGKILL)
+        assert gone([process]) == [process]
+        guard.add(second.pid)
+        guard.close()
+        assert {first.wait(5), second.wait(5)} == {-signal.SIGTERM}
+
+
+def test_a_guard_leaves_groups_alone_that_were_taken_off_its_list(
+    group: Callable[[], subprocess.Popen[bytes]],
+) -> None:
+    guard = Guard(log=print)
+    with group() as child:
+        guard.add(child.pid)
+        guard.remove(child.pid)
+        guard.close()
+        assert child.poll() is None
+        child.kill()
