@@ -108,6 +108,16 @@ def test_no_file_stays_open_however_the_reading_ends() -> None:
     assert open_files() == before
 
 
+def test_closing_a_spliced_body_closes_the_one_it_refers_to() -> None:
+    before = open_files()
+    original = read(b"x" * IN_MEMORY_BYTES, b"y")
+    body = Body.of(splice(original.view(), [Edit(0, 1, b"z")]), over=original)
+    assert bytes(body.view()[:2]) == b"zx"
+    assert open_files() == before + 2
+    body.close()
+    assert open_files() == before
+
+
 def test_closing_twice_and_while_a_view_is_in_use_is_harmless() -> None:
     body = read(b"x" * (IN_MEMORY_BYTES + 1), b"y")
     held = memoryview(body.view())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swapyard.errors import Fault, RequestError
-from swapyard.proxy.identify import Identified, identify, identify_json, rename
+from swapyard.proxy.identify import LONGEST_NAME, Identified, identify, identify_json, rename
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -140,6 +140,16 @@ def test_forms_and_queries_have_their_order_of_precedence(
 )
 def test_a_get_takes_the_first_model_of_its_query(query: bytes, model: str | None) -> None:
     assert identify("GET", JSON, query, b'{"model":"body"}').model == model
+
+
+def test_head_is_read_like_a_post_not_like_a_get() -> None:
+    assert identify("HEAD", JSON, b"model=m1", b"").model is None
+    assert identify("HEAD", "", b"model=m1", b"").model == "m1"
+
+
+def test_a_form_field_of_absurd_length_is_no_model_name() -> None:
+    assert identify("POST", MULTIPART, b"", form(("model", "m" * (LONGEST_NAME + 1)))).model is None
+    assert identify("POST", MULTIPART, b"", form(("model", "m" * LONGEST_NAME))).model is not None
 
 
 @pytest.mark.parametrize("value", [b"true", b"1", b"True"])

@@ -83,7 +83,7 @@ def _set(document: Document, name: str, value: Any) -> None:
 
 @contextmanager
 def _faults(failure: str) -> Iterator[None]:
-    """Say what failed and whose fault it is: an impossible rule is the operator's, broken text the caller's."""
+    """Say what failed and whose fault it is: a bad rule is the operator's, broken text the caller's."""
     try:
         yield
     except ParameterError as error:
