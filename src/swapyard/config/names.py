@@ -59,6 +59,10 @@ class Names:
         self._bare = {name: next(iter(found)) for name, found in bare.items() if len(found) == 1}
 
     @property
+    def models(self) -> frozenset[ModelId]:
+        return self._models
+
+    @property
     def aliases(self) -> Mapping[str, ModelId]:
         """Every alias, also those that a model ID hides."""
         return self._aliases

@@ -409,7 +409,7 @@ class UpstreamConfig(Section):
 
     @cached_property
     def _patterns(self) -> tuple[Pattern, ...]:
-        return tuple(compile_pattern(text) for text in self.ignore_paths or _IGNORED_PATHS)
+        return tuple(compile_pattern(text) for text in self.ignore_paths)
 
     def ignores(self, path: str) -> bool:
         """Whether a request for this path must not start a model."""

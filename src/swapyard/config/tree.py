@@ -58,7 +58,9 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class Items:
+    """A list."""
+
     mark: Mark
     items: tuple[Node, ...]
 
@@ -75,7 +77,7 @@ class Section:
         return replace(self, entries=entries)
 
 
-Node = Scalar | Sequence | Section
+Node = Scalar | Items | Section
 
 NOWHERE = Mark("", 0)
 
@@ -106,7 +108,7 @@ def find(root: Node, path: Path) -> Node | None:
     node: Node | None = root
     for step in path:
         if isinstance(step, int):
-            node = node.items[step] if isinstance(node, Sequence) and step < len(node.items) else None
+            node = node.items[step] if isinstance(node, Items) and step < len(node.items) else None
         else:
             node = section(node).get(step)
         if node is None:
@@ -121,7 +123,7 @@ def locate(root: Node, path: Path) -> Mark:
         if isinstance(node, Section) and isinstance(step, str) and step in node.entries:
             mark = node.keys.get(step, node.entries[step].mark)
             node = node.entries[step]
-        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+        elif isinstance(node, Items) and isinstance(step, int) and step < len(node.items):
             node = node.items[step]
             mark = node.mark
         else:
@@ -155,11 +157,11 @@ def without(root: Node, path: Path) -> Node:
         else:
             del entries[step]
         return root.with_entries(entries)
-    if isinstance(root, Sequence) and isinstance(step, int) and step < len(root.items):
+    if isinstance(root, Items) and isinstance(step, int) and step < len(root.items):
         items = list(root.items)
         null = Scalar(items[step].mark, Typed(Kind.NULL, None), "")
         items[step] = without(items[step], rest) if rest else null
-        return Sequence(root.mark, tuple(items))
+        return Items(root.mark, tuple(items))
     return root
 
 
@@ -171,7 +173,7 @@ def scalars(root: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
         match node:
             case Scalar():
                 yield here, node
-            case Sequence(items=items):
+            case Items(items=items):
                 trail.extend(((*here, index), item) for index, item in reversed(list(enumerate(items))))
             case Section(entries=entries):
                 trail.extend(((*here, key), value) for key, value in reversed(list(entries.items())))

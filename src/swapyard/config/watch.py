@@ -1,0 +1,88 @@
+"""Noticing that configuration files changed: by looking every few seconds, which works on every file system."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from swapyard.config.sources import yaml_names
+
+INTERVAL = 2.0
+"""Seconds between looks."""
+
+FileState = tuple[int, int]
+"""Modification time in nanoseconds and size in bytes, of what a link points to."""
+
+OnError = Callable[[OSError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one look found: the state of each file by name; empty when there is nothing."""
+
+    files: Mapping[str, FileState] = field(default_factory=dict)
+
+    def is_news(self, before: Snapshot) -> bool:
+        """Whether there is something now that is not what was there before.  Disappearing is no news."""
+        return bool(self.files) and self.files != before.files
+
+
+def look_at_file(path: Path, on_error: OnError) -> Snapshot:
+    """A missing file is an empty snapshot; other errors are told and count as missing."""
+    state = _state(path, on_error)
+    return Snapshot({path.name: state} if state else {})
+
+
+def look_at_directory(path: Path, on_error: OnError) -> Snapshot:
+    """The YAML files right in the directory, as the loader would pick them."""
+    try:
+        names = yaml_names(path)
+    except FileNotFoundError:
+        return Snapshot()
+    except OSError as error:
+        on_error(error)
+        return Snapshot()
+    states = ((name, _state(path / name, on_error)) for name in names)
+    return Snapshot({name: state for name, state in states if state})
+
+
+def _state(path: Path, on_error: OnError) -> FileState | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        on_error(error)
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _ignore(_: OSError) -> None:
+    return None
+
+
+async def watch(
+    main: Path | None, directory: Path | None, interval: float = INTERVAL, on_error: OnError = _ignore
+) -> AsyncIterator[None]:
+    """Yield whenever the main file or the directory changed; the first look only records.
+
+    A change made while the consumer is busy is noticed at the next look.  `on_error` hears of files that are
+    there but cannot be looked at; such a file counts as missing.
+    """
+
+    def look() -> tuple[Snapshot, Snapshot]:
+        return (
+            look_at_file(main, on_error) if main else Snapshot(),
+            look_at_directory(directory, on_error) if directory else Snapshot(),
+        )
+
+    seen = look()
+    while True:
+        await asyncio.sleep(interval)
+        now = look()
+        is_news = any(new.is_news(old) for new, old in zip(now, seen, strict=True))
+        seen = now
+        if is_news:
+            yield
