@@ -122,6 +122,17 @@ class Scheduler:
         known = self._yard.models.get(model)
         return known.waiting if known is not None else 0
 
+    def idle_deadline(self, model: ModelId) -> float | None:
+        """When this model will be unloaded if nobody asks for it (monotonic); None when it is not idle."""
+        known = self._yard.models.get(model)
+        if known is None or known.policy.ttl <= 0 or not self._is_idle(known):
+            return None
+        return known.idle_since + known.policy.ttl
+
+    @property
+    def shutting_down(self) -> bool:
+        return self._closing
+
     def snapshot(self) -> explain.Snapshot:
         """Every model with its phase, counters and reason, for display."""
         return explain.snapshot(self._yard, self._order, self._now)
