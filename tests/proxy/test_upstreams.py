@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import mmap
 import os
 import socket
 import struct
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import IO, Any, Self
 
 import pytest
-import uvloop
 
 from swapyard.config.schema import Timeouts
 from swapyard.errors import Fault, RequestError, UpstreamError
@@ -27,34 +24,6 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 
 GET = UpstreamRequest(b"GET", b"/", [(b"host", b"front.example")])
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Run a test's coroutine in ten seconds; it may leave neither tasks nor descriptors behind."""
-    factory = asyncio.new_event_loop if request.param == "asyncio" else uvloop.new_event_loop
-
-    async def limited(main: Coroutine[Any, Any, None]) -> None:
-        async with asyncio.timeout(10):
-            await main
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left
-
-    def run_it(main: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=factory) as runner:
-            # A process's first uvloop keeps two descriptors for good.
-            runner.run(asyncio.sleep(0))
-        before = _descriptors()
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(limited(main))
-        gc.collect()
-        assert _descriptors() == before
-
-    return run_it
-
-
-def _descriptors() -> int:
-    return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
 
 
 class Server:
