@@ -72,6 +72,10 @@ class Bus:
         for subscription in self._subscriptions:
             subscription.offer(notice)
 
+    def is_watched(self) -> bool:
+        """Whether a notice would reach anybody; for publishers whose notices are costly to make."""
+        return bool(self._subscriptions)
+
     @contextmanager
     def subscribe(self, *kinds: type, capacity: int = DEFAULT_CAPACITY) -> Iterator[Subscription]:
         """Watch notices of these kinds (all kinds if none is named) for the length of the block."""

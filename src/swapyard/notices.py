@@ -23,6 +23,15 @@ class StateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingChanged:
+    """So many requests wait for a model now; `reason` says what the first of them waits for."""
+
+    model: ModelId
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPreloaded:
     model: ModelId
     success: bool
@@ -66,6 +75,7 @@ class LogWritten:
 
 Notice = (
     StateChanged
+    | WaitingChanged
     | ModelPreloaded
     | ProfileChanged
     | ConfigReloaded

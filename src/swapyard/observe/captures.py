@@ -18,7 +18,7 @@ MEBIBYTE = 1024 * 1024
 DEFAULT_BUDGET_BYTES = 5 * MEBIBYTE
 
 WAITING_LIMIT_BYTES = 16 * MEBIBYTE
-"""Plain captures that may wait for being packed; beyond that the oldest of them are given up."""
+"""Plain captures that may wait for being packed, if the budget is not small; beyond that the oldest go."""
 
 _PLAIN_LIMIT_BYTES = 64 * MEBIBYTE
 
@@ -76,7 +76,8 @@ class Captures:
                 return
             self._waiting[capture.id] = capture
             self._waiting_bytes += _size_bytes(capture)
-            while self._waiting_bytes > WAITING_LIMIT_BYTES and len(self._waiting) > 1:
+            limit_bytes = min(WAITING_LIMIT_BYTES, self.plain_limit_bytes)
+            while self._waiting_bytes > limit_bytes and len(self._waiting) > 1:
                 _, given_up = self._waiting.popitem(last=False)
                 self._waiting_bytes -= _size_bytes(given_up)
                 self.dropped += 1
@@ -89,13 +90,18 @@ class Captures:
             if not self._waiting:
                 return False
             capture = next(iter(self._waiting.values()))
-        plain = to_cbor(capture)
+        try:
+            plain = to_cbor(capture)
+        except Exception:
+            # One that cannot be stored is our bug, and must not come up again and again.
+            log.exception("capture %d cannot be stored", capture.id)
+            plain = b""
         with self._lock:
             if self._waiting.pop(capture.id, None) is None:
                 return True
             self._waiting_bytes -= _size_bytes(capture)
-            request = capture.req_path.encode() + b"\n" + (capture.req_body or b"")
-            if not self._shelf.put(capture.id, plain, request):
+            request = capture.req_path.encode("utf-8", "replace") + b"\n" + (capture.req_body or b"")
+            if plain and not self._shelf.put(capture.id, plain, request):
                 log.warning("capture %d is larger than the capture buffer and is not kept", capture.id)
         return True
 

@@ -8,6 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from swapyard.notices import ActivityRecorded, InflightChanged
 from swapyard.observe.activity import CLIENT_LEFT, ActivityRow
@@ -214,19 +215,17 @@ class Recorder:
                 passed.set_result(before)
 
         def done(before: ActivityStore) -> None:
-            loop.call_soon_threadsafe(passed_on, before)
+            with suppress(RuntimeError):  # the loop has closed; nobody waits any more
+                loop.call_soon_threadsafe(passed_on, before)
 
         self._writer.ask(Turn(store, done))
         return await passed
 
     def _committed(self, rows: list[ActivityRow]) -> None:
         """In the writer's thread: let the event loop tell."""
-        if self._loop is not None and not self._loop.is_closed():
-            try:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has closed; nobody is left to tell
                 self._loop.call_soon_threadsafe(self._announce, rows)
-            except RuntimeError:
-                # The loop closed in between; nobody is left to tell.
-                return
 
     def _announce(self, rows: list[ActivityRow]) -> None:
         if self._recorded is not None:

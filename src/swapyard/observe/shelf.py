@@ -54,28 +54,24 @@ class Shelf:
 
         False if it alone exceeds the budget; what was stored under this id then stays.
         """
-        packed = pack(plain)
-        if not self.put_packed(capture_id, packed, len(plain)):
+        entry = self._add(capture_id, pack(plain), len(plain))
+        if entry is None:
             return False
-        entry = self._entries[capture_id]
         entry.prefixes, entry.request_bytes = list(_prefixes(request)), len(request)
         self._chain(capture_id, entry, plain)
         for prefix in entry.prefixes:
             heads = self._heads.setdefault(prefix, [])
             heads.append(capture_id)
             del heads[:-_HEADS_PER_PREFIX]
+        # Only now: the turn before may just have shrunk to next to nothing.
+        self._make_room()
         return True
 
     def put_packed(self, capture_id: int, packed: bytes, plain_bytes: int) -> bool:
-        """Store what is packed already, without sharing."""
-        if len(packed) > self.budget_bytes:
+        """Store what is packed already, without sharing; False as for `put`."""
+        if self._add(capture_id, packed, plain_bytes) is None:
             return False
-        if capture_id in self._entries:
-            self._release(capture_id)
-            self._drop(capture_id)
-        self._make_room(len(packed))
-        self._entries[capture_id] = _Entry(packed, plain_bytes, None, [], 0, plain_bytes)
-        self.size_bytes += len(packed)
+        self._make_room()
         return True
 
     def links(self, capture_id: int) -> list[tuple[bytes, int]]:
@@ -89,7 +85,17 @@ class Shelf:
 
     def resize(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
-        self._make_room(0)
+        self._make_room()
+
+    def _add(self, capture_id: int, packed: bytes, plain_bytes: int) -> _Entry | None:
+        if len(packed) > self.budget_bytes:
+            return None
+        if capture_id in self._entries:
+            self._release(capture_id)
+            self._drop(capture_id)
+        entry = self._entries[capture_id] = _Entry(packed, plain_bytes, None, [], 0, plain_bytes)
+        self.size_bytes += len(packed)
+        return entry
 
     def _chain(self, capture_id: int, entry: _Entry, plain: bytes) -> None:
         """Store the turn before, if there is one, as a difference from this one."""
@@ -128,8 +134,9 @@ class Shelf:
                 self.size_bytes += len(packed) - len(other.packed)
                 other.packed, other.later = packed, None
 
-    def _make_room(self, needed_bytes: int) -> None:
-        while self._entries and self.size_bytes + needed_bytes > self.budget_bytes:
+    def _make_room(self) -> None:
+        """Drop the oldest; never the newest, which fits by itself."""
+        while self.size_bytes > self.budget_bytes:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, capture_id: int) -> None:

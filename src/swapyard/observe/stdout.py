@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import threading
 from collections import deque
 from io import RawIOBase
@@ -93,6 +93,8 @@ class StdoutWriter:
             written = self._raw.write(rest)
             if written is None:
                 # Somebody who shares this stream has made it non-blocking.
-                select.select([], [self._raw], [])
+                with selectors.DefaultSelector() as selector:
+                    selector.register(self._raw, selectors.EVENT_WRITE)
+                    selector.select()
             else:
                 rest = rest[written:]

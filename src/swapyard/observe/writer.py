@@ -56,9 +56,9 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Call this once everything before it is committed, with the store that is then in use no more or still.
+    """A point in the order of things: `done` is called once everything before it is committed.
 
-    `store` replaces the store in use if it is not None; `done` gets the store used so far.
+    From here on rows go to `store` if it is not None; `done` gets the store used so far.
     """
 
     store: ActivityStore | None
@@ -203,7 +203,8 @@ class Writer:
                 return
             exchange.reader = None
             reading = reader.finish(complete=not exchange.error and exchange.final_status == exchange.status)
-            ended.append((row_of(exchange, reading.tokens, reading.error), self._capture(exchange, reading)))
+            row = row_of(exchange, reading.tokens, reading.error)
+            ended.append((row, self._capture(exchange, reading, row.req_path)))
         except Exception:
             # A reply that breaks its reader is our bug; it must not cost the other rows.
             log.exception("request %s could not be observed", exchange.request_id)
@@ -218,7 +219,7 @@ class Writer:
             keep_limit_bytes=self._captures.plain_limit_bytes if keep else 0,
         )
 
-    def _capture(self, exchange: Exchange, reading: Reading) -> Capture | None:
+    def _capture(self, exchange: Exchange, reading: Reading, req_path: str) -> Capture | None:
         """What is kept of an exchange, still without its id; None if nothing is.
 
         An answer that is empty or could not be decoded is not kept, nor one of which a
@@ -237,7 +238,7 @@ class Writer:
         response_headers = header_map(exchange.response_headers, self.redacted, without=_NOT_STORED)
         return Capture(
             id=0,
-            req_path=exchange.recorded_path,
+            req_path=req_path,
             req_headers=request_headers if parts & Parts.REQUEST_HEADERS else None,
             req_body=exchange.request_body,
             resp_headers=response_headers if parts & Parts.RESPONSE_HEADERS else None,

@@ -314,7 +314,10 @@ class Connection(asyncio.Protocol):
 def cause(error: Exception) -> str:
     """The reason in an operating system's error, in a few words."""
     number = error.errno if isinstance(error, OSError) else None
-    text = os.strerror(number) if number is not None and number > 0 else str(error) or type(error).__name__
+    if number is not None and number > 0:
+        text = os.strerror(number)
+    else:
+        text = str(error) or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)
     return text[:1].lower() + text[1:]
 
 

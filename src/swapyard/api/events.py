@@ -1,0 +1,109 @@
+"""`/api/events`: everything a page needs to stay up to date, in one stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import StreamingResponse
+
+from swapyard import notices
+from swapyard.api import gate
+from swapyard.api.models import status_json
+from swapyard.api.services import Services
+from swapyard.bus import Gap, Subscription
+from swapyard.observe.logs import Source, text
+from swapyard.observe.timestamps import rfc3339
+from swapyard.web import sse
+
+HEARTBEAT_SECONDS = 15.0
+
+
+def routes(services: Services) -> APIRouter:
+    checks = [Depends(gate.key_check(services)), Depends(gate.site_check)]
+    router = APIRouter(dependencies=checks, tags=["events"])
+
+    @router.get("/api/events", response_class=StreamingResponse)
+    async def events(request: Request) -> Response:
+        """Server-sent events; each `data` is an envelope {type, data} whose `data` is JSON in a string."""
+        headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
+        if request.scope.get("head"):
+            return Response(headers=headers)
+        return StreamingResponse(stream(), headers=headers)
+
+    async def stream() -> AsyncIterator[bytes]:
+        with services.bus.subscribe() as subscription:
+            yield b"".join(initial())
+            while True:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_SECONDS):
+                        notice = await subscription.next()
+                except TimeoutError:
+                    yield sse.HEARTBEAT
+                    continue
+                if notice is None:
+                    return
+                yield b"".join(messages(notice, subscription))
+
+    def initial() -> Iterator[bytes]:
+        for source in (Source.PROXY, Source.UPSTREAM):
+            yield log_data(source.value, services.logs.history(source))
+        yield models()
+        session_id = list(services.config().ui.activity.session_id)
+        yield sse.message("uiConfig", {"activity": {"session_id": session_id}})
+        yield sse.message("profileChanged", {"active": services.active_profile()})
+        yield snapshot()
+
+    def models() -> bytes:
+        return sse.message("modelStatus", status_json(services))
+
+    def snapshot() -> bytes:
+        return sse.message("inflight", services.recorder.inflight.snapshot())
+
+    def log_data(source: str, data: bytes) -> bytes:
+        return sse.message("logData", {"data": text(data), "source": source})
+
+    def messages(notice: notices.Notice | Gap, subscription: Subscription) -> Iterator[bytes]:
+        match notice:
+            case Gap(lost=lost):
+                warning = f"an events client is too slow: {lost} messages lost"
+                services.logs.log(logging.WARNING, warning)
+                # What was lost is told anew: states and requests as they are now.
+                yield sse.message("gap", {"lost": lost})
+                yield models()
+                yield snapshot()
+            case notices.StateChanged():
+                yield models()
+                yield sse.message("stateChanged", state_json(notice))
+            case notices.ConfigReloaded(error=error):
+                yield sse.message("configReloaded", {"error": error})
+                yield models()
+            case notices.ProfileChanged(active=active):
+                yield sse.message("profileChanged", {"active": active})
+                yield models()
+            case notices.ActivityRecorded(id=id):
+                yield sse.message("activity", {"id": id})
+            case notices.InflightChanged(payload=payload):
+                yield sse.message("inflight", payload)
+            case notices.WaitingChanged(model=model, count=count, reason=reason):
+                yield sse.message("waiting", {"model": model, "count": count, "reason": reason})
+            case notices.ModelPreloaded(model=model, success=success):
+                yield sse.message("modelPreloaded", {"model": model, "success": success})
+            case notices.LogWritten(source=source, data=data):
+                if source != Source.COMBINED.value:
+                    yield log_data(source, data)
+
+    return router
+
+
+def state_json(notice: notices.StateChanged) -> dict[str, Any]:
+    return {
+        "model": notice.model,
+        "old": notice.old.value,
+        "new": notice.new.value,
+        "reason": notice.reason,
+        "at": rfc3339(notice.at),
+    }

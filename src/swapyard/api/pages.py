@@ -1,0 +1,87 @@
+"""The web UI's files: compressed variants, caching, and nothing outside their folder."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import FileResponse, PlainTextResponse
+
+from swapyard.api import gate
+from swapyard.api.services import Services
+
+FILES = Path(__file__).parent.parent / "web" / "ui"
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "media-src 'self' data: blob:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'self'"
+)
+
+# The platform's own table may lack these or know them differently.
+TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".ico": "image/vnd.microsoft.icon",
+    ".woff2": "font/woff2",
+    ".webmanifest": "application/manifest+json",
+    ".json": "application/json",
+}
+
+NOT_BUILT = "The web UI is not part of this installation. `make ui` builds it; the API works without it.\n"
+
+
+def routes(services: Services, files: Path = FILES) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    root = files.resolve()
+
+    @router.get("/ui/{path:path}", dependencies=[Depends(gate.key_check(services))])
+    async def page(request: Request, path: str) -> Response:
+        found = _inside(root, path)
+        if found is None and "." in path.rpartition("/")[2]:
+            return PlainTextResponse("404 page not found\n", 404)
+        return _send(request, found or root / "index.html")
+
+    @router.get("/favicon.ico")
+    async def icon(request: Request) -> Response:
+        for name in ("favicon.ico", "favicon.svg"):
+            if (found := _inside(root, name)) is not None:
+                return _send(request, found)
+        return PlainTextResponse("404 page not found\n", 404)
+
+    @router.get("/ui")
+    async def bare() -> Response:
+        return Response(status_code=307, headers={"location": "/ui/"})
+
+    return router
+
+
+def _inside(root: Path, path: str) -> Path | None:
+    """The file of that name in the folder; None for folders, missing files and anything outside."""
+    if "\0" in path:
+        return None
+    found = (root / path).resolve()
+    return found if found.is_relative_to(root) and found.is_file() else None
+
+
+def _send(request: Request, file: Path) -> Response:
+    if not file.is_file():
+        return PlainTextResponse(NOT_BUILT, 404)
+    kind = TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    headers = {"content-type": kind, "x-content-type-options": "nosniff", "vary": "accept-encoding"}
+    if file.parent.name == "assets":
+        headers["cache-control"] = "public, max-age=31536000, immutable"
+    else:
+        headers["cache-control"] = "no-cache"
+    if file.suffix == ".html":
+        headers["content-security-policy"] = CONTENT_SECURITY_POLICY
+        headers["referrer-policy"] = "no-referrer"
+    accepted = {item.split(";")[0].strip() for item in request.headers.get("accept-encoding", "").split(",")}
+    for encoding, suffix in (("br", ".br"), ("gzip", ".gz")):
+        packed = file.with_name(file.name + suffix)
+        if encoding in accepted and packed.is_file():
+            return FileResponse(packed, headers={**headers, "content-encoding": encoding})
+    return FileResponse(file, headers=headers)

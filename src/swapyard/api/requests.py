@@ -1,0 +1,80 @@
+"""Requests: those in flight, those that were, and what was kept of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+
+from swapyard.api import gate, schemas
+from swapyard.api.services import Services
+from swapyard.errors import Fault, RequestError
+from swapyard.observe.activity_query import parse_query
+
+
+def routes(services: Services) -> APIRouter:
+    checks = [Depends(gate.key_check(services)), Depends(gate.site_check)]
+    router = APIRouter(dependencies=checks, tags=["requests"])
+
+    @router.get("/api/inflight", response_model=schemas.Inflight)
+    async def inflight() -> Response:
+        """The requests that have not ended, oldest first."""
+        return JSONResponse({"requests": services.recorder.inflight.entries()})
+
+    @router.post("/api/inflight/{id}/cancel", response_model=schemas.Message)
+    async def cancel(id: str) -> Response:
+        """End one request on its client's behalf."""
+        if not services.recorder.cancel(id):
+            raise RequestError(Fault.NOT_FOUND, "inflight request not found")
+        return JSONResponse({"msg": "ok"})
+
+    @router.get(
+        "/api/metrics/activity",
+        response_model=schemas.ActivityPage,
+        openapi_extra={"parameters": [_parameter(name, kind) for name, kind in ACTIVITY_PARAMETERS.items()]},
+    )
+    async def activity(request: Request) -> Response:
+        """One page of the activity log."""
+        query = parse_query(request.query_params.multi_items())
+        page = await asyncio.to_thread(services.recorder.store.page, query, services.captures.has)
+        return JSONResponse(page)
+
+    @router.get("/api/metrics/stats", response_model=schemas.Statistics)
+    async def statistics(model: str = "") -> Response:
+        """Sums and speed histograms over the whole activity log, or over one model's part of it."""
+        return JSONResponse(await asyncio.to_thread(services.recorder.store.statistics, model))
+
+    @router.get("/api/captures/{id}", response_model=schemas.Capture)
+    async def capture(id: str) -> Response:
+        """What was kept of one exchange, bodies in base64."""
+        try:
+            number = int(id)
+        except ValueError:
+            raise RequestError(Fault.BAD_REQUEST, "invalid capture ID") from None
+        found = await asyncio.to_thread(services.captures.get, number)
+        if found is None:
+            raise RequestError(Fault.NOT_FOUND, "capture not found")
+        return JSONResponse(found)
+
+    return router
+
+
+ACTIVITY_PARAMETERS = {
+    "model": "array",
+    "start": "string",
+    "end": "string",
+    "min_id": "integer",
+    "max_id": "integer",
+    "limit": "integer",
+    "page": "integer",
+    "sort": "string",
+    "order": "string",
+}
+"""Query parameters of the activity log; they are read leniently, so only the document knows their types."""
+
+
+def _parameter(name: str, kind: str) -> dict[str, Any]:
+    schema = {"type": kind, **({"items": {"type": "string"}} if kind == "array" else {})}
+    return {"name": name, "in": "query", "required": False, "schema": schema}

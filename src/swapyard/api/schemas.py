@@ -1,0 +1,272 @@
+"""The shapes of the control plane's answers, for the OpenAPI document and the types made from it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from typing_extensions import NotRequired, TypedDict
+
+from swapyard.observe.timestamps import rfc3339
+
+
+def instant(at: float | None) -> str | None:
+    return None if at is None else rfc3339(at)
+
+
+class Message(TypedDict):
+    msg: Literal["ok"]
+
+
+class LoadedOrNot(TypedDict):
+    value: Literal["loaded", "unloaded"]
+
+
+class Architecture(TypedDict):
+    input_modalities: NotRequired[list[str]]
+    output_modalities: NotRequired[list[str]]
+    modality: NotRequired[str]
+
+
+class ModelRecord(TypedDict):
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    name: NotRequired[str]
+    description: NotRequired[str]
+    architecture: NotRequired[Architecture]
+    capabilities: NotRequired[dict[str, bool]]
+    supported_parameters: NotRequired[list[str]]
+    context_length: NotRequired[int]
+    meta: dict[str, Any]
+    status: LoadedOrNot
+
+
+class ModelList(TypedDict):
+    object: Literal["list"]
+    data: list[ModelRecord]
+
+
+class RunningModel(TypedDict):
+    model: str
+    state: Literal["starting", "ready", "stopping"]
+    cmd: str
+    proxy: str
+    ttl: int
+    name: str
+    description: str
+
+
+class Running(TypedDict):
+    running: list[RunningModel]
+
+
+class Memory(TypedDict):
+    resident_bytes: int | None
+    gpu: dict[str, int]
+
+
+class Model(TypedDict):
+    """A local model, or a peer's (then only the first six members are there)."""
+
+    id: str
+    name: str
+    description: str
+    state: Literal["stopped", "starting", "ready", "stopping", ""]
+    unlisted: bool
+    peerID: str
+    aliases: NotRequired[list[str]]
+    capabilities: NotRequired[dict[str, bool]]
+    context_length: NotRequired[int]
+    cmd: NotRequired[str]
+    proxy: NotRequired[str]
+    port: NotRequired[int | None]
+    pid: NotRequired[int | None]
+    since: NotRequired[str | None]
+    ttl: NotRequired[int]
+    idle_deadline: NotRequired[str | None]
+    in_flight: NotRequired[int]
+    waiting: NotRequired[int]
+    waiting_reasons: NotRequired[list[str]]
+    memory: NotRequired[Memory | None]
+    load_seconds: NotRequired[float | None]
+    last_error: NotRequired[str]
+
+
+class Version(TypedDict):
+    version: str
+    commit: str
+    build_date: str
+
+
+class Profile(TypedDict):
+    id: str
+    description: str
+    pins: dict[str, str]
+
+
+class Profiles(TypedDict):
+    active: str | None
+    profiles: list[Profile]
+
+
+class ActiveProfile(TypedDict):
+    active: str | None
+
+
+class Reload(TypedDict):
+    changed: list[str]
+    warnings: list[str]
+
+
+class InflightRequest(TypedDict):
+    id: str
+    timestamp: str
+    model: str
+    req_path: str
+    method: str
+    req_headers: dict[str, str]
+    remote_ip: str
+    resp_headers: dict[str, str]
+    resp_bytes: int
+    elapsed_ms: int
+    metadata: NotRequired[dict[str, str]]
+
+
+class Inflight(TypedDict):
+    requests: list[InflightRequest]
+
+
+class Tokens(TypedDict):
+    cache_tokens: int
+    draft_tokens: int
+    draft_acc_tokens: int
+    input_tokens: int
+    output_tokens: int
+    prompt_per_second: float
+    tokens_per_second: float
+
+
+class ActivityRow(TypedDict):
+    id: int
+    timestamp: str
+    model: str
+    req_path: str
+    resp_content_type: str
+    resp_status_code: int
+    tokens: Tokens
+    duration_ms: int
+    has_capture: bool
+    error_msg: NotRequired[str]
+    metadata: NotRequired[dict[str, str]]
+    queue_ms: NotRequired[int | None]
+    load_ms: NotRequired[int | None]
+    relay_ms: NotRequired[int | None]
+    ttfb_ms: NotRequired[int | None]
+    first_token_ms: NotRequired[int | None]
+    wait_reason: NotRequired[str]
+    key: NotRequired[str]
+    request_id: NotRequired[str]
+    rates_measured: NotRequired[bool]
+
+
+class ActivityPage(TypedDict):
+    data: list[ActivityRow]
+    page: int
+    limit: int
+    total: int
+    total_pages: int
+
+
+class Histogram(TypedDict):
+    bins: list[int]
+    min: float
+    max: float
+    binSize: float
+    p50: float
+    p95: float
+    p99: float
+
+
+class Statistics(TypedDict):
+    total_requests: int
+    total_input_tokens: int
+    total_output_tokens: int
+    total_cache_tokens: int
+    prompt_histogram: Histogram | None
+    gen_histogram: Histogram | None
+
+
+class Capture(TypedDict):
+    id: int
+    req_path: str
+    req_headers: dict[str, str] | None
+    req_body: str | None
+    resp_headers: dict[str, str] | None
+    resp_body: str | None
+
+
+class NetIo(TypedDict):
+    name: str
+    bytes_recv: int
+    bytes_sent: int
+
+
+class SystemSample(TypedDict):
+    timestamp: str
+    cpu_util_per_core: list[float]
+    mem_total_mb: int
+    mem_used_mb: int
+    mem_free_mb: int
+    swap_total_mb: int
+    swap_used_mb: int
+    load_avg_1: float
+    load_avg_5: float
+    load_avg_15: float
+    net_io: list[NetIo] | None
+
+
+class GpuSample(TypedDict):
+    timestamp: str
+    id: int
+    name: str
+    uuid: str
+    temp_c: int | None
+    vram_temp_c: int | None
+    gpu_util_pct: float | None
+    mem_util_pct: float | None
+    mem_used_mb: int | None
+    mem_total_mb: int | None
+    fan_speed_pct: float | None
+    power_draw_w: float | None
+
+
+class Performance(TypedDict):
+    enabled: bool
+    sys_stats: NotRequired[list[SystemSample] | None]
+    gpu_stats: NotRequired[list[GpuSample] | None]
+
+
+class YardSpan(TypedDict):
+    state: Literal["stopped", "starting", "ready", "stopping"]
+    to: str | None
+    reason: str
+
+
+class YardCount(TypedDict):
+    at: str
+    count: int
+    reason: NotRequired[str]
+
+
+class YardLane(TypedDict):
+    model: str
+    spans: list[dict[str, Any]]
+    serving: list[YardCount]
+    waiting: list[YardCount]
+
+
+class YardPicture(TypedDict):
+    now: str
+    since: str
+    lanes: list[YardLane]

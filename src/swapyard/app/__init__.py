@@ -1,0 +1,1 @@
+"""The program put together: wiring, lifetimes, signals, reload, the order of a shutdown."""

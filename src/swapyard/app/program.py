@@ -1,0 +1,282 @@
+"""One running swapyard: its parts, their lifetimes, signals, and the order in which it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, cast
+
+from swapyard import notices
+from swapyard.api.app import build as build_control_plane
+from swapyard.api.services import Build, Services
+from swapyard.app import observing
+from swapyard.app.options import Options, state_directory
+from swapyard.app.preload import preload
+from swapyard.app.reload import Reloader
+from swapyard.app.traffic import Traffic
+from swapyard.app.translate import policy_of, specs_of
+from swapyard.bus import Bus
+from swapyard.config.load import Loaded
+from swapyard.config.schema import Config
+from swapyard.config.watch import watch
+from swapyard.dispatcher import Dispatcher
+from swapyard.observe.hardware import detect
+from swapyard.observe.logs import LoggingHandler, Logs
+from swapyard.processes.fleet import Fleet
+from swapyard.processes.ledger import Ledger
+from swapyard.proxy.generation import build as build_generation
+from swapyard.proxy.serve import DataPlane
+from swapyard.types import ModelId, State
+from swapyard.web.front import Front
+from swapyard.web.server import App, Listener, Scope
+
+SHUTDOWN_GRACE = 30.0
+"""Seconds that leases may take to end, and processes to stop, all together."""
+
+clock = time.monotonic
+
+
+class Program:
+    """Construct it in the event loop; `run` returns the exit status."""
+
+    def __init__(self, options: Options, loaded: Loaded, build: Build) -> None:
+        config = loaded.config
+        self._options = options
+        self._loaded = loaded
+        self.bus = Bus()
+        self.logs = Logs(
+            config.log_level,
+            config.log_time_format,
+            config.log_to_stdout,
+            sys.stdout.buffer,
+            self.bus.publish,
+        )
+        self.fleet = Fleet(
+            on_load_finished=self._load_finished,
+            on_stop_finished=lambda model: self.dispatcher.stop_finished(model),
+            on_gone=self._gone,
+            on_state=self._state_changed,
+            output=self.logs.output,
+            log=self.logs.log,
+            ledger=self._ledger(),
+        )
+        self.fleet.apply(specs_of(config))
+        self.dispatcher = Dispatcher(policy_of(config), self.fleet, clock=clock, log=self.logs.log)
+        self.observers = observing.Observers(
+            config, self.bus, self.logs, self.dispatcher, lambda: self._config
+        )
+        self.data = DataPlane(
+            build_generation(config, os.environ), self.dispatcher, self.observers.recorder, clock
+        )
+        traffic = Traffic(self.dispatcher, self.observers.yard, self.bus)
+        self.dispatcher.watch(traffic.touched, self._stopping)
+        self.reloader = Reloader(self, loaded)
+        self._hardware: Mapping[str, Any] | None = None
+        self._build = build
+        self._listener = Listener(
+            Front(self.data.find, cast(App, build_control_plane(self._services(build))), self._log_access),
+            certificate=str(options.certificate) if options.certificate else None,
+            key=str(options.key) if options.key else None,
+        )
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._restarting: set[ModelId] = set()
+        self._load_began: dict[ModelId, float] = {}
+
+    @property
+    def _config(self) -> Config:
+        return self.data.generation.config
+
+    @property
+    def options(self) -> Options:
+        return self._options
+
+    # The life of the program
+
+    async def run(self, sockets: Sequence[socket.socket], ready: Callable[[], None] | None = None) -> int:
+        """Serve on these sockets until a signal says otherwise; `ready` is called when connections are taken."""
+        loop = asyncio.get_running_loop()
+        self.logs.attach(loop)
+        logging.getLogger().addHandler(LoggingHandler(self.logs))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._asked_to_stop)
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, self.reloader.request, "SIGHUP")
+        self.observers.recorder.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                fleet = tasks.create_task(self.fleet.run(), name="fleet")
+                others = [
+                    tasks.create_task(self.observers.monitor.run(), name="monitor"),
+                    tasks.create_task(self.reloader.run(), name="reload"),
+                    tasks.create_task(self._detect_hardware(), name="hardware"),
+                ]
+                if self._options.watch:
+                    others.append(tasks.create_task(self._watch(), name="watch"))
+                await self._listener.listen(list(sockets))
+                self._greet()
+                others.append(tasks.create_task(self._preload(), name="preload"))
+                if ready is not None:
+                    ready()
+                await self._stop.wait()
+                for task in others:
+                    task.cancel()
+                await self._shut_down()
+                fleet.cancel()
+        finally:
+            await self.observers.close()
+            self.logs.log(logging.INFO, "shutdown complete")
+            self.logs.close()
+        return 0
+
+    def stop(self) -> None:
+        """Begin the shutdown, as SIGTERM does."""
+        self._stop.set()
+
+    async def _shut_down(self) -> None:
+        """Stop accepting, refuse who waits, end the streams that never end, let leases end, stop processes.
+
+        Leases and processes share one grace; a second signal ends it at once.
+        """
+        self.logs.log(logging.INFO, "shutting down")
+        deadline = clock() + SHUTDOWN_GRACE
+        self._listener.close()
+        self.dispatcher.refuse_everybody()
+        self.bus.close()
+        self.logs.close_followers()
+        if not await self._hurried(self._listener.drained(), deadline - clock()):
+            self._listener.abort()
+            await self._listener.drained()
+        unloading = self.dispatcher.unload(self._all_models(), max(0.001, deadline - clock()))
+        if not await self._hurried(unloading, None):
+            await self.dispatcher.unload(self._all_models(), 0)
+
+    async def _hurried(self, work: Coroutine[Any, Any, None], patience: float | None) -> bool:
+        """Whether the work was done before patience ended or a second signal came; else it is cancelled."""
+        doing = asyncio.ensure_future(work)
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        try:
+            await asyncio.wait({doing, hurry}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            return doing.done()
+        finally:
+            for task in (doing, hurry):
+                task.cancel()
+            await asyncio.gather(doing, hurry, return_exceptions=True)
+
+    def _all_models(self) -> list[ModelId]:
+        return [status.model for status in self.fleet.statuses()]
+
+    def _asked_to_stop(self) -> None:
+        if self._stop.is_set():
+            self.logs.log(logging.WARNING, "second signal: ending everything at once")
+            self._hurry.set()
+        self._stop.set()
+
+    # Beside it
+
+    async def _watch(self) -> None:
+        async for _ in watch(self._options.config, self._options.config_dir):
+            self.reloader.request("the file changed")
+
+    async def _preload(self) -> None:
+        models = [ModelId(name) for name in self._config.hooks.on_startup.preload]
+        await preload(models, self.dispatcher, self.bus, self.logs.log)
+
+    async def _detect_hardware(self) -> None:
+        self._hardware = await asyncio.to_thread(detect, self._build.version)
+
+    def _ledger(self) -> Ledger | None:
+        """The processes that a killed predecessor left are ended before any new one starts."""
+        try:
+            ledger = Ledger(state_directory())
+            for line in ledger.sweep():
+                self.logs.log(logging.WARNING, line)
+        except OSError as error:
+            message = f"no ledger of processes, leftovers of a crash will not be found: {error}"
+            self.logs.log(logging.WARNING, message)
+            return None
+        return ledger
+
+    def _greet(self) -> None:
+        options, log = self._options, self.logs.log
+        for warning in self._loaded.warnings:
+            log(logging.WARNING, str(warning))
+        scheduler = self._config.routing.scheduler
+        log(logging.INFO, f"scheduler: {scheduler.use}, {scheduler.reason}")
+        secure = "with TLS " if options.certificate else ""
+        log(logging.INFO, f"swapyard listening {secure}on {options.scheme}://{options.listen}")
+        if not options.listen.is_loopback:
+            hint = f"-listen localhost:{options.listen.port} keeps other machines out"
+            log(logging.INFO, f"reachable from other machines; {hint}")
+
+    # What the fleet reports
+
+    def _load_finished(self, model: ModelId, error: str | None) -> None:
+        begun = self.dispatcher.load_begun(model)
+        seconds = 0.0 if begun is None else clock() - begun
+        self.observers.metrics.load_finished(model, seconds, ready=error is None)
+        if model in self._restarting:
+            self._restarting.discard(model)
+            self.observers.metrics.restarted(model)
+        if error is None:
+            self.logs.log(logging.INFO, f"<{model}> ready after {seconds:.2f} s")
+        self.dispatcher.load_finished(model, error)
+
+    def _gone(self, model: ModelId, reason: str) -> None:
+        self._restarting.add(model)
+        self.dispatcher.gone(model, reason)
+
+    def _stopping(self, model: ModelId, reason: str) -> None:
+        self.data.local.forget(model)
+        if reason.startswith("evicted for "):
+            self.observers.metrics.evicted(model)
+
+    def _state_changed(self, model: ModelId, old: State, new: State, reason: str) -> None:
+        now = time.time()
+        if new in (State.STOPPED, State.SHUTDOWN):
+            self.data.local.forget(model)
+        self.observers.yard.state(model, new, reason, now)
+        self.bus.publish(notices.StateChanged(model, old, new, reason, now))
+
+    # What the control plane is handed
+
+    def _services(self, build: Build) -> Services:
+        observers = self.observers
+        return Services(
+            config=lambda: self.data.generation.config,
+            names=lambda: self.data.generation.names,
+            keys=lambda: self.data.generation.keys,
+            dispatcher=self.dispatcher,
+            bus=self.bus,
+            logs=self.logs,
+            recorder=observers.recorder,
+            captures=observers.captures,
+            monitor=observers.monitor,
+            metrics=observers.metrics,
+            yard=observers.yard,
+            hardware=lambda: self._hardware,
+            load=self._load,
+            active_profile=lambda: self.data.profile,
+            activate_profile=self.activate_profile,
+            reload=self.reloader.reload,
+            build=build,
+            clock=clock,
+        )
+
+    async def _load(self, model: ModelId) -> None:
+        async with self.dispatcher.lease(model, explicit=True):
+            return
+
+    def activate_profile(self, profile: str | None) -> None:
+        if profile != self.data.profile:
+            self.data.profile = profile
+            self.bus.publish(notices.ProfileChanged(profile))
+
+    def _log_access(self, scope: Scope, status: int, body_bytes: int, seconds: float) -> None:
+        self.logs.log(logging.INFO, observing.access_line(scope, status, body_bytes, seconds))

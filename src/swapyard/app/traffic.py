@@ -1,0 +1,46 @@
+"""Turns the scheduler's counters into what watchers see: at most a few times a second for each model."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from swapyard.bus import Bus
+from swapyard.dispatcher import Dispatcher
+from swapyard.notices import WaitingChanged
+from swapyard.observe.yard import Yard
+from swapyard.types import ModelId
+
+PERIOD = 0.1
+"""Seconds between two looks at a model whose counters move."""
+
+
+class Traffic:
+    """`touched` costs the request path a set operation; the look comes later, for many at once."""
+
+    def __init__(self, dispatcher: Dispatcher, yard: Yard, bus: Bus) -> None:
+        self._dispatcher = dispatcher
+        self._yard = yard
+        self._bus = bus
+        self._moved: set[ModelId] = set()
+        self._waiting: dict[ModelId, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def touched(self, model: ModelId) -> None:
+        self._moved.add(model)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(PERIOD, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        moved, self._moved = self._moved, set()
+        now = time.time()
+        scheduler = self._dispatcher.scheduler
+        for model in moved:
+            waiting = scheduler.waiting(model)
+            reason = next(iter(self._dispatcher.waiting_reasons(model)), "") if waiting else ""
+            self._yard.load(model, scheduler.in_flight(model), waiting, reason, now)
+            if self._waiting.get(model, 0) != waiting:
+                self._waiting[model] = waiting
+                self._bus.publish(WaitingChanged(model, waiting, reason))

@@ -1,0 +1,238 @@
+"""The command line: flags as llama-swap takes them, and the commands `check`, `demo` and `monitor`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+from swapyard.app.options import Address, OptionError, Options, parse_address
+from swapyard.errors import ConfigError
+
+USAGE = """\
+Usage: swapyard -config FILE [options]
+       swapyard check -config FILE       show what a configuration means, or what is wrong with it
+       swapyard demo                     run two demonstration models behind one address
+       swapyard monitor                  print samples of machine and graphics cards
+
+Options, with one dash or two, value after a blank or "=":
+  -config FILE          configuration file
+  -config-dir DIR       folder of further configuration files (*.yaml, *.yml)
+  -listen HOST:PORT     address to listen on (default :8080, with TLS :8443)
+  -tls-cert-file FILE   certificate; together with -tls-key-file turns TLS on
+  -tls-key-file FILE    its private key
+  -watch-config         reload the configuration when a file changes
+  -version              print the version and exit
+  -help                 print this and exit
+"""
+
+
+class UsageError(Exception):
+    """A command line that cannot be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """`is_switch` flags take no value unless it is joined with "="."""
+
+    name: str
+    is_switch: bool = False
+
+
+FLAGS = {
+    flag.name: flag
+    for flag in (
+        Flag("config"),
+        Flag("config-dir"),
+        Flag("listen"),
+        Flag("tls-cert-file"),
+        Flag("tls-key-file"),
+        Flag("watch-config", is_switch=True),
+        Flag("version", is_switch=True),
+        Flag("help", is_switch=True),
+        Flag("h", is_switch=True),
+    )
+}
+
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+
+
+def parse_flags(arguments: Sequence[str]) -> dict[str, str]:
+    """Flags up to the first argument that is none; the last of repeated ones wins.  Raises UsageError.
+
+    A switch has the value "true" or "".
+    """
+    given: dict[str, str] = {}
+    rest = list(arguments)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
+        flag = FLAGS.get(name)
+        if flag is None:
+            raise UsageError(f"flag provided but not defined: -{name}")
+        if flag.is_switch:
+            given[name] = _switch(name, value if equals else "true")
+            continue
+        if not equals:
+            if not rest:
+                raise UsageError(f"flag needs an argument: -{name}")
+            value = rest.pop(0)
+        given[name] = value
+    return given
+
+
+def _switch(name: str, value: str) -> str:
+    if value in _TRUE:
+        return "true"
+    if value in _FALSE:
+        return ""
+    raise UsageError(f'invalid boolean value "{value}" for -{name}: use true or false')
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit with its status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    commands: dict[str, Callable[[list[str]], int]] = {"check": check, "demo": demo, "monitor": monitor}
+    command = commands.get(words[0]) if words else None
+    try:
+        status = command(words[1:]) if command else serve(words)
+    except UsageError as error:
+        print(f"{error}\n{USAGE}", file=sys.stderr)
+        status = 2
+    except (OptionError, ConfigError, OSError) as error:
+        _complain(str(error))
+        status = 1
+    sys.exit(status)
+
+
+def _complain(message: str) -> None:
+    stamp = datetime.now().astimezone().isoformat(timespec="seconds")
+    print(f"{stamp} ERROR {message}", file=sys.stderr)
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """The program itself."""
+    given = parse_flags(arguments)
+    if given.get("version"):
+        print(f"version: {package_version('swapyard')} ({_commit()}), built at {_date()}")
+        return 0
+    if given.get("help") or given.get("h"):
+        print(USAGE, end="", file=sys.stderr)
+        return 0
+    return _run(_options(given))
+
+
+def _options(given: dict[str, str]) -> Options:
+    certificate, key = given.get("tls-cert-file", ""), given.get("tls-key-file", "")
+    if bool(certificate) != bool(key):
+        raise OptionError("-tls-cert-file and -tls-key-file go together; only one of them was given")
+    default = ":8443" if certificate else ":8080"
+    return Options(
+        config=_path(given, "config"),
+        config_dir=_path(given, "config-dir"),
+        listen=parse_address(given.get("listen") or default),
+        certificate=Path(certificate) if certificate else None,
+        key=Path(key) if key else None,
+        watch=bool(given.get("watch-config")),
+    )
+
+
+def _path(given: dict[str, str], name: str) -> Path | None:
+    return Path(given[name]) if given.get(name) else None
+
+
+def _run(options: Options, ready: Callable[[], None] | None = None) -> int:
+    import uvloop
+
+    from swapyard.api.services import Build
+    from swapyard.app.program import Program
+    from swapyard.config.load import load
+    from swapyard.web.server import bind
+
+    loaded = load(options.config, options.config_dir, os.environ)
+    try:
+        sockets = bind(options.listen.host, options.listen.port)
+    except OSError as error:
+        raise OptionError(f"cannot listen on {options.listen}: {error.strerror or error}") from error
+
+    async def run() -> int:
+        build = Build(package_version("swapyard"), _commit(), _date())
+        return await Program(options, loaded, build).run(sockets, ready)
+
+    return uvloop.run(run())
+
+
+def check(arguments: Sequence[str]) -> int:
+    """Load a configuration and print what it means; every problem goes to standard error."""
+    from swapyard.config.describe import resolved
+    from swapyard.config.load import load
+
+    given = parse_flags(arguments)
+    try:
+        loaded = load(_path(given, "config"), _path(given, "config-dir"), os.environ)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(json.dumps(resolved(loaded.config), indent=2, ensure_ascii=False))
+    return 0
+
+
+def demo(arguments: Sequence[str]) -> int:
+    """Serve the demonstration models, by default where only this machine can reach them."""
+    from swapyard.demo import configuration
+
+    given = parse_flags(arguments)
+    listen = parse_address(given.get("listen") or "127.0.0.1:8080")
+    with tempfile.TemporaryDirectory(prefix="swapyard-demo-") as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_text(configuration(), encoding="utf-8")
+        options = Options(file, None, listen)
+        return _run(options, lambda: print(_invitation(listen), flush=True))
+
+
+def _invitation(listen: Address) -> str:
+    url = f"http://{listen}"
+    chat = f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d"
+    body = '"stream":true,"messages":[{"role":"user","content":"Who are you?"}]'
+    return f"""
+The yard is open: {url}/ui/   (Ctrl-C closes it)
+
+Talk to the two demonstration models, and watch them change places:
+  {chat} '{{"model":"demo-quick",{body}}}'
+  {chat} '{{"model":"demo-slow",{body}}}'
+  curl {url}/running
+"""
+
+
+def monitor(arguments: Sequence[str]) -> int:
+    """Print samples of the machine and its graphics cards until interrupted."""
+    from swapyard.observe.printout import print_samples
+
+    if arguments:
+        raise UsageError("monitor takes no options")
+    try:
+        asyncio.run(print_samples(5.0, sys.stdout))
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def _commit() -> str:
+    return os.environ.get("SWAPYARD_COMMIT", "unknown")
+
+
+def _date() -> str:
+    return os.environ.get("SWAPYARD_BUILD_DATE", "unknown")

@@ -1,0 +1,292 @@
+"""Drives the scheduler over the fleet: events in, effects carried out, leases handed to requests.
+
+`handle` of the scheduler runs to completion on the event loop at once.  Events that arise while its effects
+are carried out wait in `_events` behind it.  A request for a ready model is granted within the same turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from types import TracebackType
+from typing import assert_never
+
+from swapyard.errors import Fault, RequestError
+from swapyard.processes.fleet import Fleet, ProcessStatus
+from swapyard.scheduling.effects import Check, Effect, Grant, Load, Refuse, Stop, Unloaded, WakeAt
+from swapyard.scheduling.events import (
+    CallerLeft,
+    CheckFinished,
+    Event,
+    LeaseReleased,
+    LoadFinished,
+    PolicyChanged,
+    ProcessGone,
+    RequestArrived,
+    ShutdownAsked,
+    StopFinished,
+    TimePassed,
+    UnloadAsked,
+    UnloadId,
+)
+from swapyard.scheduling.machine import Scheduler
+from swapyard.scheduling.policy import Policy
+from swapyard.types import ModelId, Ticket
+
+Log = Callable[[int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a lease gives access to: one start of one model's server.
+
+    `start` counts spawns, so that connections of an earlier life are never used for a later one.
+    """
+
+    model: ModelId
+    base_url: str
+    start: int
+
+
+class Lease:
+    """The right to use a loaded model for the length of an `async with` block.
+
+    Entering waits until the model is ready and may be used; it raises RequestError when that will not
+    happen.  However the block ends, exactly one event goes to the scheduler.
+    """
+
+    __slots__ = ("_dispatcher", "_explicit", "granted", "model", "ticket", "waiting")
+
+    def __init__(self, dispatcher: Dispatcher, model: ModelId, explicit: bool) -> None:
+        self._dispatcher = dispatcher
+        self._explicit = explicit
+        self.model = model
+        self.ticket = dispatcher.next_ticket()
+        self.granted = False
+        self.waiting: asyncio.Future[None] | None = None
+
+    def ask(self) -> None:
+        """Tell the scheduler; RequestError when it refuses at once.  Afterwards `granted` says whether to wait.
+
+        Called by `async with` unless the caller did so before, to learn of a refusal before it waits.
+        """
+        self._dispatcher.admit(self, self._explicit)
+
+    async def __aenter__(self) -> Loaded:
+        if self.waiting is None and not self.granted:
+            self.ask()
+        if self.waiting is not None:
+            try:
+                await self.waiting
+            except BaseException:
+                self._dispatcher.leave(self)
+                raise
+        return self._dispatcher.loaded(self.model)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._dispatcher.leave(self)
+
+    def abandon(self) -> None:
+        """Give up a lease that was asked for but whose block was never entered; harmless otherwise."""
+        self._dispatcher.leave(self)
+
+    @property
+    def position(self) -> int | None:
+        """Place in line, from 1; None when it is not queued."""
+        return self._dispatcher.scheduler.position(self.ticket)
+
+    @property
+    def reason(self) -> str:
+        """Why this request waits, in words; "" when it does not."""
+        return self._dispatcher.scheduler.waiting_reason(self.ticket)
+
+
+class Dispatcher:
+    def __init__(self, policy: Policy, fleet: Fleet, *, clock: Callable[[], float], log: Log) -> None:
+        self.scheduler = Scheduler(policy)
+        self.fleet = fleet
+        self._clock = clock
+        self._log = log
+        self._tickets = count(1)
+        self._unload_ids = count(1)
+        self._callers: dict[Ticket, Lease] = {}
+        self._unloads: dict[UnloadId, asyncio.Future[None]] = {}
+        self._events: deque[Event] = deque()
+        self._busy = False
+        self._alarm: asyncio.TimerHandle | None = None
+        # When the latest load of each model began, on the monotonic clock.
+        self._loads_begun: dict[ModelId, float] = {}
+        self._on_traffic: Callable[[ModelId], None] = _nobody_cares
+        self._on_stop: Callable[[ModelId, str], None] = _nobody_cares
+
+    def watch(self, on_traffic: Callable[[ModelId], None], on_stop: Callable[[ModelId, str], None]) -> None:
+        """Have these called when a model's requests move, and when a model is about to be stopped."""
+        self._on_traffic = on_traffic
+        self._on_stop = on_stop
+
+    # Requests
+
+    def lease(self, model: ModelId, *, explicit: bool = False) -> Lease:
+        """The right to use `model`, waiting as long as needed; `explicit` is an operator's order to load."""
+        return Lease(self, model, explicit)
+
+    def next_ticket(self) -> Ticket:
+        return Ticket(next(self._tickets))
+
+    def admit(self, lease: Lease, explicit: bool) -> None:
+        self._callers[lease.ticket] = lease
+        self._on_traffic(lease.model)
+        self.post(RequestArrived(lease.ticket, lease.model, explicit))
+        if lease.granted:
+            return
+        if lease.ticket in self._callers:
+            if lease.waiting is None:
+                lease.waiting = asyncio.get_running_loop().create_future()
+            return
+        refused, lease.waiting = lease.waiting, None
+        if refused is not None and (error := refused.exception()) is not None:
+            raise error
+
+    def leave(self, lease: Lease) -> None:
+        if self._callers.pop(lease.ticket, None) is None:
+            return
+        self._on_traffic(lease.model)
+        if lease.granted:
+            self.post(LeaseReleased(lease.ticket))
+        else:
+            self.post(CallerLeft(lease.ticket))
+
+    def loaded(self, model: ModelId) -> Loaded:
+        status = self.fleet.status(model)
+        return Loaded(model, status.base_url, status.start)
+
+    def waiting_reasons(self, model: ModelId) -> list[str]:
+        """Why requests wait for this model, each reason once, at most ten."""
+        waiting = (lease for lease in self._callers.values() if lease.model == model and not lease.granted)
+        reasons = dict.fromkeys(reason for lease in waiting if (reason := lease.reason))
+        return list(reasons)[:10]
+
+    def load_begun(self, model: ModelId) -> float | None:
+        """When the latest load of this model began, on the monotonic clock; None when there was none."""
+        return self._loads_begun.get(model)
+
+    # Operators
+
+    async def unload(self, models: Iterable[ModelId], grace: float | None = None) -> None:
+        """Stop these models, in-flight requests or not; returns when they are gone."""
+        unload = UnloadId(next(self._unload_ids))
+        done = self._unloads[unload] = asyncio.get_running_loop().create_future()
+        self.post(UnloadAsked(unload, frozenset(models), grace))
+        await done
+
+    def change_policy(
+        self, policy: Policy, changed: Iterable[ModelId] = (), removed: Iterable[ModelId] = ()
+    ) -> None:
+        self.post(PolicyChanged(policy, frozenset(changed), frozenset(removed)))
+
+    def refuse_everybody(self) -> None:
+        """The first step of a shutdown: whoever waits is refused, and whoever comes."""
+        self.post(ShutdownAsked())
+
+    def statuses(self) -> Mapping[ModelId, ProcessStatus]:
+        return {status.model: status for status in self.fleet.statuses()}
+
+    # Reports of the fleet
+
+    def load_finished(self, model: ModelId, error: str | None) -> None:
+        if error is not None:
+            self._log(logging.ERROR, f"<{model}> failed to load: {error}")
+        self.post(LoadFinished(model, error))
+
+    def stop_finished(self, model: ModelId) -> None:
+        self.post(StopFinished(model))
+
+    def gone(self, model: ModelId, reason: str) -> None:
+        self._log(logging.WARNING, f"<{model}> ended by itself: {reason}")
+        self.post(ProcessGone(model, reason))
+
+    # The loop
+
+    def post(self, event: Event) -> None:
+        self._events.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._events:
+                now = self._clock()
+                for effect in self.scheduler.handle(self._events.popleft(), now):
+                    self._carry_out(effect, now)
+        finally:
+            self._busy = False
+
+    def _carry_out(self, effect: Effect, now: float) -> None:
+        match effect:
+            case Grant(ticket, _):
+                self._grant(ticket)
+            case Refuse():
+                self._refuse(effect)
+            case Check(model):
+                self._events.append(CheckFinished(model, self.fleet.check(model)))
+            case Load(model, reason):
+                self._log(logging.INFO, f"<{model}> loading: {reason}" if reason else f"<{model}> loading")
+                self._loads_begun[model] = now
+                self.fleet.load(model)
+            case Stop(model, grace, reason):
+                self._log(logging.INFO, f"<{model}> stopping: {reason}")
+                self._on_stop(model, reason)
+                self.fleet.stop(model, grace, reason)
+            case Unloaded(unload):
+                done = self._unloads.pop(unload)
+                if not done.done():
+                    done.set_result(None)
+            case WakeAt(at):
+                if self._alarm is not None:
+                    self._alarm.cancel()
+                loop = asyncio.get_running_loop()
+                self._alarm = loop.call_later(max(0.0, at - now), self.post, TimePassed())
+            case _:
+                assert_never(effect)
+
+    def _grant(self, ticket: Ticket) -> None:
+        lease = self._callers.get(ticket)
+        if lease is None:
+            # The caller's CallerLeft is on its way behind this effect and would come too late for the grant.
+            self._events.append(LeaseReleased(ticket))
+            return
+        lease.granted = True
+        self._on_traffic(lease.model)
+        if lease.waiting is not None and not lease.waiting.done():
+            lease.waiting.set_result(None)
+
+    def _refuse(self, refusal: Refuse) -> None:
+        lease = self._callers.pop(refusal.ticket, None)
+        if lease is None:
+            return
+        self._log(logging.WARNING, f"<{lease.model}> request refused: {refusal.reason}")
+        error = RequestError(refusal.fault, message_of(refusal), retry_after=refusal.retry_after)
+        if lease.waiting is None:
+            lease.waiting = asyncio.get_running_loop().create_future()
+        if not lease.waiting.done():
+            lease.waiting.set_exception(error)
+
+
+def _nobody_cares(*_: object) -> None:
+    pass
+
+
+def message_of(refusal: Refuse) -> str:
+    """What the client reads; the two that clients of the original match on keep its words."""
+    match refusal.fault:
+        case Fault.CONCURRENCY_LIMIT:
+            return "Too many requests"
+        case Fault.UNKNOWN_MODEL:
+            return "no local server found for requested model"
+        case _:
+            return refusal.reason

@@ -1,0 +1,90 @@
+"""The answer on its way to the client: an upstream's, a refusal of our own, or a stream that we began."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from swapyard.errors import RequestError
+from swapyard.proxy.headers import Headers, first, is_event_stream
+from swapyard.web import errors, sse
+from swapyard.web.server import Link, Scope, Send
+
+if TYPE_CHECKING:
+    from swapyard.observe.exchange import Exchange
+
+WRAPPED_LIMIT_BYTES = 64 * 1024
+"""Longest error body of an upstream that is passed on inside a stream that we began."""
+
+
+class Reply:
+    """Where the bytes go, and how far they have come; tells the exchange what went out."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._send = send
+        self.link: Link = scope["link"]
+        path: str = scope["path"]
+        self._anthropic = "/messages" in path
+        self._accept = (first(scope["headers"], b"accept") or b"").decode("latin-1")
+        self._extra: Headers = []
+        self._exchange: Exchange | None = None
+        # We answered 200 with an event stream before the upstream said anything.
+        self.is_ours = False
+        self._is_stream = False
+
+    def record(self, exchange: Exchange) -> None:
+        """From here on what goes out is noted in `exchange`."""
+        self._exchange = exchange
+        self._extra = [(b"x-request-id", exchange.request_id.encode())]
+
+    async def start(self, status: int, headers: Headers) -> None:
+        headers = headers + self._extra
+        self._is_stream = is_event_stream(headers)
+        if self._exchange is not None:
+            self._exchange.answered(status, headers)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    def take_over(self, status: int, headers: Headers) -> tuple[asyncio.Transport, bytes]:
+        """Answer an upgrade: the client's transport, and what it sent already, are the caller's from now on."""
+        if self._exchange is not None:
+            self._exchange.answered(status, headers)
+        return self.link.take_over(status, headers)
+
+    async def redirect(self, status: int, location: str) -> None:
+        await errors.redirect(self._send, status, location)
+
+    async def begin_stream(self) -> None:
+        """Answer with an event stream of our own, to be continued by the upstream's."""
+        self.is_ours = True
+        await self.start(200, [*sse.HEADERS, (b"connection", b"keep-alive")])
+
+    async def write(self, chunk: bytes, *, last: bool = False) -> None:
+        """Bytes of the upstream's answer."""
+        if chunk and self._exchange is not None:
+            self._exchange.body(chunk)
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": not last})
+
+    async def insert(self, event: bytes, *, last: bool = False) -> None:
+        """Bytes of our own inside a stream."""
+        if self._exchange is not None:
+            self._exchange.inserted(event)
+        await self._send({"type": "http.response.body", "body": event, "more_body": not last})
+
+    async def refuse(self, error: RequestError) -> None:
+        """End with an error, as well as what has already gone out allows.
+
+        1. nothing yet: status and body.  2. a stream of ours: an error event and a proper end.
+        3. an upstream's stream: an error event, then the connection is cut.  4. else it is cut at once.
+        """
+        if not self.link.started:
+            status, headers, body = errors.render(error, self._accept, anthropic=self._anthropic)
+            await self.start(status, headers)
+            await self.insert(body, last=True)
+            return
+        event = sse.data(errors.envelope(error, anthropic=self._anthropic))
+        if self.is_ours:
+            await self.insert(event + sse.DONE, last=True)
+            return
+        if self._is_stream:
+            await self.insert(event)
+        self.link.cut()

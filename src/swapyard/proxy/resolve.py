@@ -1,0 +1,181 @@
+"""From what a request says to who answers it: profile pin, then selector, then model id, alias, peer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from swapyard.config.names import LocalModel, PeerModel
+from swapyard.config.schema import Filters
+from swapyard.errors import Fault, RequestError
+from swapyard.proxy import identify, rewrite
+from swapyard.proxy.body import Body
+from swapyard.proxy.generation import Generation, Peer
+from swapyard.proxy.routes import Route
+from swapyard.proxy.selectors import Choice
+from swapyard.types import ModelId, State
+
+StateOf = Callable[[ModelId], State]
+
+
+@dataclass(slots=True)
+class Asked:
+    """The parts of a request that say what is wanted; rewriting a name replaces them."""
+
+    method: str
+    content_type: str
+    query: bytes
+    body: Body
+
+
+@dataclass(slots=True)
+class Target:
+    """Who is to answer, and what goes there.
+
+    Exactly one of `local` and `peer` is set, unless `refusal` says why the request goes nowhere.  `requested`
+    is the name after profile and selector; `model` is what is recorded.  Call `release` when the request has
+    ended: a selector counts what it handed out.
+    """
+
+    requested: str
+    model: str
+    stream: bool
+    path: bytes
+    query: bytes
+    body: Body
+    local: ModelId | None = None
+    peer: Peer | None = None
+    selector: str = ""
+    shows_loading: bool = False
+    refusal: RequestError | None = None
+    choice: Choice | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def release(self) -> None:
+        if self.choice is not None:
+            self.choice.release()
+
+
+def resolve(
+    route: Route,
+    asked: Asked,
+    generation: Generation,
+    profile: str | None,
+    state_of: StateOf,
+    *,
+    websocket: bool = False,
+) -> Target:
+    """The target of an inference request.
+
+    RequestError (NO_MODEL) when the request names no model; every later problem is in `refusal`, because from
+    there on the request is recorded whatever becomes of it.
+    """
+    found = identify.identify(asked.method, asked.content_type, asked.query, asked.body.view())
+    name = found.model
+    if name and (pinned := pin(generation, profile, name)) is not None:
+        _rename(asked, pinned)
+        name = pinned
+    if not name:
+        raise RequestError(Fault.NO_MODEL, "no model id could be identified")
+    path = route.upstream_path.encode()
+    target = Target(name, name, found.stream, path, asked.query, asked.body)
+    target.shows_loading = route.shows_loading
+    try:
+        _choose(target, asked, generation, state_of, websocket)
+        find(target, generation)
+        _filter(target, asked, generation)
+    except RequestError as refusal:
+        target.refusal = refusal
+    target.query, target.body = asked.query, asked.body
+    return target
+
+
+def pin(generation: Generation, profile: str | None, name: str) -> str | None:
+    """What the active profile replaces this name with; "" switches it off, None leaves it."""
+    settings = generation.config.profiles.get(profile) if profile else None
+    return None if settings is None else settings.pins.get(name)
+
+
+def _rename(asked: Asked, name: str) -> None:
+    renamed = identify.rename(asked.method, asked.content_type, asked.query, asked.body.view(), name)
+    if renamed.query is not None:
+        asked.query = renamed.query
+    if renamed.body is not None:
+        asked.body = Body.of(renamed.body, asked.body)
+
+
+def _choose(target: Target, asked: Asked, generation: Generation, state_of: StateOf, websocket: bool) -> None:
+    selector = generation.selectors.get(target.requested)
+    if selector is None:
+        return
+
+    def state(name: str) -> State | None:
+        found = generation.names.resolve(name)
+        return state_of(found.model) if isinstance(found, LocalModel) else None
+
+    def holds(name: str) -> bool:
+        return not (websocket and ignores_websockets(generation, name))
+
+    target.selector = target.metadata["selector"] = selector.name
+    target.choice = selector.choose(state, holds=holds)
+    _rename(asked, target.choice.target)
+    target.requested = target.choice.target
+
+
+def ignores_websockets(generation: Generation, name: str) -> bool:
+    found = generation.names.resolve(name)
+    return isinstance(found, LocalModel) and generation.config.models[found.model].compat.ignore_websockets
+
+
+def find(target: Target, generation: Generation) -> None:
+    """Set who answers; RequestError (UNKNOWN_MODEL) when nobody does."""
+    match generation.names.resolve(target.requested):
+        case LocalModel(model):
+            target.local = target.model = model
+        case PeerModel(peer):
+            target.peer = generation.peers[peer]
+        case None:
+            raise RequestError(Fault.UNKNOWN_MODEL, "no router for requested model")
+
+
+def _filter(target: Target, asked: Asked, generation: Generation) -> None:
+    """Apply the filters that belong to the target, and a name that the upstream knows itself by."""
+    json = asked.method != "GET" and identify.is_json(asked.content_type)
+    if target.local is not None:
+        settings = generation.config.models[target.local]
+        if json:
+            _splice(asked, settings.filters, target.requested, settings.use_model_name)
+        elif settings.use_model_name and "multipart/form-data" in asked.content_type.lower():
+            _rename(asked, settings.use_model_name)
+    elif target.peer is not None:
+        if json:
+            _splice(asked, target.peer.settings.filters, target.requested, "")
+        shorten_peer_name(target, asked, generation)
+
+
+def shorten_peer_name(target: Target, asked: Asked, generation: Generation) -> None:
+    """A peer knows its models by their bare names; a request that says another name is left alone."""
+    bare = bare_name(target, generation)
+    if bare is None:
+        return
+    said = identify.identify(asked.method, asked.content_type, asked.query, asked.body.view())
+    if said.model == target.requested:
+        _rename(asked, bare)
+
+
+def bare_name(target: Target, generation: Generation) -> str | None:
+    """What the target's peer calls the model; None when that is what it was called."""
+    found = generation.names.resolve(target.requested)
+    return found.model if isinstance(found, PeerModel) and found.model != target.requested else None
+
+
+def _splice(asked: Asked, filters: Filters, requested: str, use_model_name: str) -> None:
+    spliced = rewrite.apply_filters(
+        asked.body.view(),
+        use_model_name=use_model_name,
+        strip=filters.strip_list,
+        set_params=dict(filters.set_list),
+        by_id=dict(filters.by_id(requested)),
+    )
+    if spliced is not None:
+        asked.body = Body.of(spliced, asked.body)

@@ -1,0 +1,72 @@
+"""One request with what is known about it from the start, and how an operator can end it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from swapyard.proxy import headers
+from swapyard.proxy.generation import Generation
+from swapyard.proxy.reply import Reply
+from swapyard.web.auth import Caller
+from swapyard.web.server import Receive, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """`generation` is the configuration it arrived under; it keeps that one to its end."""
+
+    scope: Scope
+    receive: Receive
+    reply: Reply
+    generation: Generation
+    caller: Caller
+    is_websocket: bool
+
+    @property
+    def method(self) -> str:
+        method: str = self.scope["method"]
+        return method
+
+    @property
+    def content_type(self) -> str:
+        return (headers.first(self.scope["headers"], b"content-type") or b"").decode("latin-1")
+
+    @property
+    def client_address(self) -> str:
+        """Whom the request is from, as far as it says so itself: X-Forwarded-For, X-Real-IP, the socket."""
+        return client_address(self.scope)
+
+    @property
+    def socket_address(self) -> str:
+        client = self.scope["client"]
+        return client[0] if client else ""
+
+
+class Cancellation:
+    """Ends a request on an operator's word: cancels the task that serves it, and says so."""
+
+    __slots__ = ("_task", "ordered")
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self.ordered = False
+
+    def __call__(self) -> None:
+        self.ordered = True
+        if self._task is not None:
+            self._task.cancel("cancelled by the operator")
+
+    def taken_back(self) -> bool:
+        """Whether the cancellation that has just been caught was this one; then the task may go on."""
+        if self.ordered and self._task is not None:
+            self._task.uncancel()
+        return self.ordered
+
+
+def client_address(scope: Scope) -> str:
+    for name in (b"x-forwarded-for", b"x-real-ip"):
+        if value := headers.first(scope["headers"], name):
+            return value.partition(b",")[0].strip().decode("latin-1")
+    client = scope["client"]
+    return client[0] if client else ""

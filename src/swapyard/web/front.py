@@ -1,0 +1,70 @@
+"""The front door: access log, preflights, then the data plane or the control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from swapyard.web import cors
+from swapyard.web.server import App, Receive, Scope, Send
+
+AccessLog = Callable[[Scope, int, int, float], None]
+"""(scope, status, body bytes, seconds): called once when a request has ended; status 0 if none was sent."""
+
+Find = Callable[[Scope], App | None]
+"""Who serves this request on the data plane; None when the path is not one of its own."""
+
+QUIET = ("/wol-health", "/api/performance", "/metrics")
+"""Polled all day: not worth a line each in the access log."""
+
+
+class Front:
+    """One ASGI callable for the listener."""
+
+    def __init__(self, find: Find, control: App, access_log: AccessLog) -> None:
+        self._find = find
+        self._control = control
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        meter = Meter(send)
+        begun = perf_counter()
+        try:
+            await self._serve(scope, receive, meter.send)
+        finally:
+            if not scope["path"].startswith(QUIET):
+                self._access_log(scope, meter.status, meter.body_bytes, perf_counter() - begun)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if method == "OPTIONS":
+            head = cors.preflight(scope["headers"])
+            await send({"type": "http.response.start", "status": 204, "headers": head})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        if (app := self._find(scope)) is not None:
+            await app(scope, receive, send)
+            return
+        if method == "HEAD":
+            # Control routes answer HEAD as GET without the body; `head` tells those with side effects or no end.
+            scope = {**scope, "method": "GET", "head": True}
+        await self._control(scope, receive, send)
+
+
+class Meter:
+    """Counts what goes out, for the access log."""
+
+    __slots__ = ("_send", "body_bytes", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.body_bytes = 0
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            self.body_bytes += len(message.get("body", b""))
+        else:
+            self.status = message["status"]
+        await self._send(message)

@@ -1,0 +1,315 @@
+"""The listener: sockets and HTTP/1.1 bytes on one side, ASGI scopes on the other.
+
+uvicorn's httptools protocol does the parsing and the flow control.  Added here is what a relay needs and
+ASGI has no words for: a client that leaves cancels the request's task at once, a broken answer can be cut,
+1xx answers pass, and an upgraded connection can be taken over.  Each scope carries a `Link` for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from swapyard.web import errors
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HEAD_LIMIT_BYTES = 1024 * 1024
+"""Longest request line plus headers; beyond it the answer is 431."""
+
+BACKLOG = 2048
+
+log = logging.getLogger("swapyard.server")
+
+
+class Link:
+    """What a request may do with its client's connection beyond ASGI; found in `scope["link"]`."""
+
+    __slots__ = ("_cycle", "_protocol")
+
+    def __init__(self, protocol: Connection, cycle: Cycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+
+    @property
+    def started(self) -> bool:
+        """Whether the answer's status line has gone out."""
+        return self._cycle.response_started
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client reads more slowly than we write; what need not be said is better left unsaid."""
+        return self._protocol.flow.write_paused
+
+    @property
+    def client_left(self) -> bool:
+        return self._cycle.disconnected
+
+    def cut(self) -> None:
+        """End the connection so that the client can tell that the answer is incomplete."""
+        self._cycle.cut = True
+        self._protocol.transport.close()
+
+    def informational(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Pass a 1xx answer on; HTTP/1.0 clients do not know them."""
+        if self._cycle.scope["http_version"] != "1.0" and not self._cycle.response_started:
+            self._protocol.transport.write(_head(status, headers))
+
+    def take_over(self, status: int, headers: list[tuple[bytes, bytes]]) -> tuple[asyncio.Transport, bytes]:
+        """Answer an upgrade; from now on the transport and what the client already sent are the caller's."""
+        self._cycle.response_started = self._cycle.response_complete = True
+        self._protocol.transport.write(_head(status, headers))
+        return self._protocol.release(), self._protocol.after_upgrade
+
+
+def _head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+    lines = [STATUS_LINE[status]]
+    for name, value in headers:
+        lines += (name, b": ", value, b"\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer; `task` runs it, and ends early when the client leaves."""
+
+    task: asyncio.Task[None] | None = None
+    cut = False
+
+    async def run_asgi(self, app: Any) -> None:
+        try:
+            await app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            if not self.disconnected:
+                self.transport.close()
+                raise
+        except Exception:
+            log.exception("a bug in the handling of %s %s", self.scope["method"], self.scope["path"])
+            await self._apologise()
+        else:
+            if not (self.response_complete or self.disconnected or self.cut):
+                log.error("no complete answer to %s %s", self.scope["method"], self.scope["path"])
+                await self._apologise()
+        finally:
+            self.on_response = lambda: None
+
+    async def _apologise(self) -> None:
+        if self.response_started:
+            self.transport.close()
+        else:
+            await errors.send_internal_error(cast(Send, self.send))
+
+
+class Connection(HttpToolsProtocol):
+    """One client connection."""
+
+    cycle: Cycle
+    after_upgrade = b""
+    _head_bytes = 0
+    _upgraded = False
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._upgraded:
+            self.after_upgrade += data
+            if len(self.after_upgrade) > HEAD_LIMIT_BYTES:
+                self.transport.close()
+            return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded = True
+            self.cycle.keep_alive = False
+            self.after_upgrade = data[upgrade.args[0] :]
+        except httptools.HttpParserError:
+            self.refuse(400, "Bad Request")
+        else:
+            if self._head_bytes:
+                self._head_bytes += len(data)
+                if self._head_bytes > HEAD_LIMIT_BYTES:
+                    self.refuse(431, "Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 1
+        super().on_message_begin()
+        # From 2.4 on a server reports a client that left by itself, as this one does: nobody has to listen.
+        self.scope["asgi"]["spec_version"] = "2.4"
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        # Fed in one piece a too long head is complete before data_received could count it.
+        self._head_bytes += len(name) + len(value)
+
+    def on_headers_complete(self) -> None:
+        too_long, self._head_bytes = self._head_bytes > HEAD_LIMIT_BYTES, 0
+        version = self.parser.get_http_version()
+        if too_long:
+            return self.refuse(431, "Request Header Fields Too Large")
+        if version == "1.1" and not any(name == b"host" for name, _ in self.headers):
+            return self.refuse(400, "Bad Request: missing required Host header")
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("utf-8", "replace") if url.path else "/"
+        scope = cast(Scope, self.scope)
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path or b"/"
+        scope["query_string"] = url.query or b""
+        before, self.cycle = self.cycle, self._cycle(version != "1.0" and self.parser.should_keep_alive())
+        scope["link"] = Link(self, self.cycle)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:  # pipelined: its turn comes when the answer before it is complete
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+        return None
+
+    def _cycle(self, keep_alive: bool) -> Cycle:
+        return Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
+
+    def on_body(self, body: bytes) -> None:
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def refuse(self, status: int, text: str) -> None:
+        """Answer what never became a request, and close."""
+        body = text.encode()
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        if not self.transport.is_closing():
+            self.transport.write(_head(status, headers) + body)
+            self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        # Upgrades are relayed like any request; the relay takes the connection over on a 101.
+        return False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self.transport.is_closing():
+            return
+        own = cast(Cycle, cycle)
+        own.task = self.loop.create_task(own.run_asgi(app), name="request")
+        self.tasks.add(own.task)
+        own.task.add_done_callback(self.tasks.discard)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.cycle is not None and self.cycle.disconnected:
+            task = self.cycle.task
+            if task is not None:
+                task.cancel("the client left")
+
+    def on_response_complete(self) -> None:
+        # As the base, but an idle client connection is kept for as long as the client likes.
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def release(self) -> asyncio.Transport:
+        """Forget the transport: somebody else owns it now."""
+        self.connections.discard(self)
+        return self.transport
+
+
+class Listener:
+    """Listening sockets and the connections they gave; one per program."""
+
+    def __init__(self, app: App, *, certificate: str | None = None, key: str | None = None) -> None:
+        self._state = ServerState()
+        config = Config(cast(Any, app), http="httptools", ws="none", lifespan="off", log_config=None)
+        config.load()
+        self._config = config
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None and key is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate, key)
+            self._tls.set_alpn_protocols(["http/1.1"])
+        self._servers: list[asyncio.Server] = []
+
+    def _connection(self) -> Connection:
+        return Connection(self._config, self._state, {})
+
+    async def listen(self, sockets: list[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        for sock in sockets:
+            server = await loop.create_server(self._connection, sock=sock, ssl=self._tls, backlog=BACKLOG)
+            self._servers.append(server)
+
+    def close(self) -> None:
+        """Accept nobody any more; idle connections close now, busy ones after their answer."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+
+    async def drained(self) -> None:
+        """Return when no request is running any more."""
+        while self._state.tasks:
+            await asyncio.wait(self._state.tasks)
+
+    def abort(self) -> None:
+        """Cancel the requests that are still running and drop their connections."""
+        for task in list(self._state.tasks):
+            task.cancel("the program ends")
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets for host:port; an empty host means every address.  Raises OSError."""
+    family = socket.AF_UNSPEC
+    flags = socket.AI_PASSIVE
+    bound: list[socket.socket] = []
+    try:
+        for af, kind, proto, _, address in socket.getaddrinfo(
+            host or None, port, family, socket.SOCK_STREAM, 0, flags
+        ):
+            if not host and af == socket.AF_INET6 and bound and not socket.has_dualstack_ipv6():
+                continue
+            sock = socket.socket(af, kind, proto)
+            bound.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if af == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(address)
+            sock.setblocking(False)
+    except OSError:
+        for sock in bound:
+            sock.close()
+        raise
+    return bound
