@@ -16,6 +16,9 @@ from swapyard.config.schema import (
 
 MASKED = "********"
 
+# What a schema says to readers; it belongs to the key, not to one of the forms of its value.
+_TOLD = ("title", "description", "default")
+
 
 def resolved(config: Config, *, show_secrets: bool = False) -> dict[str, Any]:
     """Everything that is in force as plain JSON values, including what was inherited or generated."""
@@ -70,8 +73,8 @@ def json_schema() -> dict[str, Any]:
 
     Every value may be null and every value may be a macro, as the loader has it; unknown keys are allowed.
     """
-    schema = Document.model_json_schema(by_alias=True)
-    return _relaxed(schema)
+    schema: dict[str, Any] = _relaxed(Document.model_json_schema(by_alias=True))
+    return schema
 
 
 def _relaxed(schema: Any) -> Any:
@@ -89,5 +92,6 @@ def _relaxed(schema: Any) -> Any:
 
 
 def _optional(schema: dict[str, Any]) -> dict[str, Any]:
-    told = {key: schema.pop(key) for key in ("title", "description", "default") if key in schema}
-    return {"anyOf": [schema, {"type": "null"}], **told}
+    told: dict[str, Any] = {key: schema[key] for key in _TOLD if key in schema}
+    rest = {key: value for key, value in schema.items() if key not in _TOLD}
+    return {"anyOf": [rest, {"type": "null"}]} | told

@@ -1,4 +1,4 @@
-"""Noticing that configuration files changed: by looking every few seconds, which works on every file system."""
+"""Noticing that configuration files changed, by looking every few seconds: works on every file system."""
 
 from __future__ import annotations
 
