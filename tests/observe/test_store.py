@@ -19,6 +19,7 @@ from swapyard.observe.activity import ActivityRow
 from swapyard.observe.activity_query import ActivityQuery
 from swapyard.observe.schema import StoreError
 from swapyard.observe.store import ActivityStore, Retention
+from swapyard.observe.timestamps import rfc3339
 from swapyard.observe.usage import Tokens
 
 
@@ -66,7 +67,8 @@ def reference_database(path: Path, rows: int) -> None:
             is_applied INTEGER NOT NULL, tstamp TIMESTAMP DEFAULT (datetime('now')));
         INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1), (1, 1);
         CREATE TABLE activity (id INTEGER PRIMARY KEY AUTOINCREMENT, ts_created INTEGER NOT NULL,
-            model_id TEXT NOT NULL, req_path TEXT NOT NULL DEFAULT '', resp_content_type TEXT NOT NULL DEFAULT '',
+            model_id TEXT NOT NULL, req_path TEXT NOT NULL DEFAULT '',
+            resp_content_type TEXT NOT NULL DEFAULT '',
             resp_status_code INTEGER NOT NULL DEFAULT 0, cache_tokens INTEGER NOT NULL DEFAULT 0,
             draft_tokens INTEGER NOT NULL DEFAULT 0, draft_acc_tokens INTEGER NOT NULL DEFAULT 0,
             input_tokens INTEGER NOT NULL DEFAULT 0, output_tokens INTEGER NOT NULL DEFAULT 0,
@@ -95,7 +97,7 @@ def test_a_row_comes_back_as_the_api_shows_it(store: ActivityStore) -> None:
     assert shown.pop("timestamp").startswith("1970-01-01T")
     assert shown.pop("details") == {
         "request_id": "r-1",
-        "arrived_at": shown_instant(999.5),
+        "arrived_at": rfc3339(999.5),
         "requested_model": "",
         "key": "abc",
         "wait_reason": "",
@@ -130,12 +132,6 @@ def test_a_row_comes_back_as_the_api_shows_it(store: ActivityStore) -> None:
     }
 
 
-def shown_instant(at: float) -> str:
-    from swapyard.observe.timestamps import rfc3339
-
-    return rfc3339(at)
-
-
 def test_empty_members_are_left_out_of_a_row(store: ActivityStore) -> None:
     store.add([row(request_id="")])
     (shown,) = store.page(ActivityQuery(), lambda _: set())["data"]
@@ -146,7 +142,7 @@ def test_empty_members_are_left_out_of_a_row(store: ActivityStore) -> None:
 @pytest.mark.parametrize(("rows", "pages"), [(0, 0), (1, 1), (25, 1), (26, 2)])
 def test_pages_are_counted_up(store: ActivityStore, rows: int, pages: int) -> None:
     if rows:
-        store.add([row()] * rows)
+        store.add([row() for _ in range(rows)])
     page = store.page(ActivityQuery(), lambda _: set())
     assert (page["total"], page["total_pages"], page["page"], page["limit"]) == (rows, pages, 1, 25)
     assert store.page(ActivityQuery(page=pages + 1), lambda _: set())["data"] == []
@@ -163,7 +159,7 @@ def test_only_the_newest_rows_stay_in_memory() -> None:
 @pytest.mark.parametrize("rows_in_memory", [0, -5])
 def test_a_cap_that_is_none_means_a_thousand(rows_in_memory: int) -> None:
     store = ActivityStore.open(None, rows_in_memory=rows_in_memory)
-    store.add([row()] * 1200)
+    store.add([row() for _ in range(1200)])
     assert store.statistics()["total_requests"] == 1000
     store.close()
 
@@ -209,11 +205,12 @@ def test_ties_are_broken_by_id_in_the_same_direction(store: ActivityStore) -> No
 
 def test_ids_are_never_used_twice(path: Path) -> None:
     store = ActivityStore.open(path, retention=Retention(age=10))
-    store.add([row(created_at=1000)] * 3)
+    store.add([row(created_at=1000) for _ in range(3)])
     store.prune(now_at=5000)
     store.close()
     store = ActivityStore.open(path)
-    assert [stored.id for stored in store.add([row()])] == [4]
+    store.add([row()])
+    assert ids(store) == [4]
     store.close()
 
 
@@ -229,7 +226,7 @@ def test_a_file_is_written_ahead_and_whole_after_closing(path: Path) -> None:
 
 def test_a_file_is_not_pruned_unless_asked(path: Path) -> None:
     store = ActivityStore.open(path, rows_in_memory=2)
-    store.add([row(created_at=1)] * 30)
+    store.add([row(created_at=1) for _ in range(30)])
     store.prune(now_at=time.time())
     assert store.statistics()["total_requests"] == 30
     store.close()
@@ -277,7 +274,8 @@ def test_the_reference_can_go_on_with_a_file_of_ours(path: Path) -> None:
     reference.close()
     store = ActivityStore.open(path)
     assert ids(store) == [2, 1]
-    assert [stored.id for stored in store.add([row()])] == [3]
+    store.add([row()])
+    assert ids(store) == [3, 2, 1]
     store.close()
 
 
@@ -304,13 +302,13 @@ def test_a_table_of_another_shape_is_refused_by_name(path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     path.write_bytes(b"this is a diary, not a database" * 100)
-    with pytest.raises(StoreError, match="activity.db: file is not a database"):
+    with pytest.raises(StoreError, match=r"activity\.db: file is not a database"):
         ActivityStore.open(path)
 
 
 def test_a_batch_is_committed_whole_or_not_at_all(store: ActivityStore) -> None:
     with pytest.raises(sqlite3.Error):
-        store.add([row(), row(model=None)])
+        store.add([row(), row(error_msg=None)])
     assert ids(store) == []
     store.add([row()])
     assert ids(store) == [1]
@@ -346,7 +344,7 @@ def test_many_threads_may_read_while_one_writes(path: Path) -> None:
     for reader in readers:
         reader.start()
     for _ in range(30):
-        store.add([row()] * 10)
+        store.add([row() for _ in range(10)])
     for reader in readers:
         reader.join()
     assert failures == []

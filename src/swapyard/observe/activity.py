@@ -21,9 +21,11 @@ def key_label(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ActivityRow:
-    """Times in `_ms` are milliseconds as measured here, None for what did not happen.
+    """Only the store changes one, to give it its id.
+
+    Times in `_ms` are milliseconds as measured here, None for what did not happen.
 
     `measured_*` are speeds in tokens per second worked out from our own clock, only where
     the engine reported none.
@@ -119,7 +121,8 @@ def row_of(exchange: Exchange, tokens: Tokens, error: str) -> ActivityRow:
         tokens=tokens,
         duration_ms=max(int((ended - exchange.arrived) * 1000), tokens.engine_ms),
         error_msg=shortened(exchange.error or error),
-        metadata={_clean(name): _clean(value) for name, value in exchange.metadata.items()},
+        metadata=exchange.metadata
+        and {_clean(name): _clean(value) for name, value in exchange.metadata.items()},
         request_id=_clean(exchange.request_id),
         arrived_at=exchange.arrived_at,
         requested=_clean(exchange.requested),
@@ -143,7 +146,7 @@ def metadata_json(metadata: dict[str, str]) -> str:
 
 def _clean(text: str) -> str:
     """Text that every database and JSON reader takes: no halves of surrogate pairs."""
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _queue_ms(exchange: Exchange, ended: float) -> float | None:

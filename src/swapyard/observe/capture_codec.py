@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cbor2
@@ -24,9 +24,6 @@ class Capture:
     req_body: bytes | None
     resp_headers: dict[str, str] | None
     resp_body: bytes | None
-
-    def with_id(self, activity_id: int) -> Capture:
-        return replace(self, id=activity_id)
 
     def json(self) -> dict[str, Any]:
         """The object that the API shows; bodies in base64."""

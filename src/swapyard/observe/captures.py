@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from swapyard.observe.capture_codec import Capture, from_cbor, to_cbor
@@ -51,35 +52,33 @@ class Captures:
     def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
         self._lock = threading.Lock()
         self._shelf = Shelf(max(budget_bytes, 0))
-        self._waiting: OrderedDict[int, Capture] = OrderedDict()
+        self._waiting: OrderedDict[int, _Draft] = OrderedDict()
         self._waiting_bytes = 0
+        # The largest body worth holding for a capture; 0 when captures are off.
+        self.plain_limit_bytes = _plain_limit_bytes(budget_bytes)
         # Captures given up because they came faster than they could be packed.
         self.dropped = 0
-
-    @property
-    def plain_limit_bytes(self) -> int:
-        """The largest body worth holding for a capture; 0 when captures are off."""
-        budget = self._shelf.budget_bytes
-        return max(budget, min(4 * budget, _PLAIN_LIMIT_BYTES))
 
     def set_budget(self, budget_bytes: int) -> None:
         """Take over a changed budget; what fits stays, 0 or less switches captures off."""
         with self._lock:
             self._shelf.resize(max(budget_bytes, 0))
+            self.plain_limit_bytes = _plain_limit_bytes(budget_bytes)
             if budget_bytes <= 0:
                 self._waiting.clear()
                 self._waiting_bytes = 0
 
-    def offer(self, capture: Capture) -> None:
+    def offer(self, activity_id: int, size_bytes: int, draw_up: Callable[[], Capture]) -> None:
+        """Keep what `draw_up` yields, some time later; `size_bytes` is about what it holds till then."""
         with self._lock:
             if not self._shelf.budget_bytes:
                 return
-            self._waiting[capture.id] = capture
-            self._waiting_bytes += _size_bytes(capture)
+            self._waiting[activity_id] = _Draft(size_bytes, draw_up)
+            self._waiting_bytes += size_bytes
             limit_bytes = min(WAITING_LIMIT_BYTES, self.plain_limit_bytes)
             while self._waiting_bytes > limit_bytes and len(self._waiting) > 1:
                 _, given_up = self._waiting.popitem(last=False)
-                self._waiting_bytes -= _size_bytes(given_up)
+                self._waiting_bytes -= given_up.size_bytes
                 self.dropped += 1
                 if self.dropped == 1:
                     log.warning("captures come faster than they can be packed; the oldest are dropped")
@@ -89,20 +88,21 @@ class Captures:
         with self._lock:
             if not self._waiting:
                 return False
-            capture = next(iter(self._waiting.values()))
+            activity_id, draft = next(iter(self._waiting.items()))
+        plain = request = b""
         try:
+            capture = draft.draw_up()
             plain = to_cbor(capture)
+            request = capture.req_path.encode() + b"\n" + (capture.req_body or b"")
         except Exception:
             # One that cannot be stored is our bug, and must not come up again and again.
-            log.exception("capture %d cannot be stored", capture.id)
-            plain = b""
+            log.exception("capture %d cannot be stored", activity_id)
         with self._lock:
-            if self._waiting.pop(capture.id, None) is None:
+            if self._waiting.pop(activity_id, None) is None:
                 return True
-            self._waiting_bytes -= _size_bytes(capture)
-            request = capture.req_path.encode("utf-8", "replace") + b"\n" + (capture.req_body or b"")
-            if plain and not self._shelf.put(capture.id, plain, request):
-                log.warning("capture %d is larger than the capture buffer and is not kept", capture.id)
+            self._waiting_bytes -= draft.size_bytes
+            if plain and not self._shelf.put(activity_id, plain, request):
+                log.warning("capture %d is larger than the capture buffer and is not kept", activity_id)
         return True
 
     def has(self, ids: Iterable[int]) -> set[int]:
@@ -116,7 +116,7 @@ class Captures:
             waiting = self._waiting.get(activity_id)
             links = self._shelf.links(activity_id)
         if waiting is not None:
-            return waiting.json()
+            return waiting.draw_up().json()
         return from_cbor(unlink(links)).json() if links else None
 
     @property
@@ -125,5 +125,11 @@ class Captures:
         return self._shelf.size_bytes
 
 
-def _size_bytes(capture: Capture) -> int:
-    return 1024 + len(capture.req_body or b"") + len(capture.resp_body or b"")
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    size_bytes: int
+    draw_up: Callable[[], Capture]
+
+
+def _plain_limit_bytes(budget_bytes: int) -> int:
+    return max(budget_bytes, min(4 * budget_bytes, _PLAIN_LIMIT_BYTES), 0)

@@ -41,6 +41,8 @@ def decoder_for(content_encoding: str) -> Decoder | None:
 
     Codings that nobody here knows are left as they are: the bytes are then recorded encoded.
     """
+    if not content_encoding:
+        return None
     names = [name.strip().lower() for name in content_encoding.split(",") if name.strip()]
     makers = [_MAKERS[name] for name in names if name != "identity" and name in _MAKERS]
     if not makers or len(makers) != len([name for name in names if name != "identity"]):

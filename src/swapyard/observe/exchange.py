@@ -38,6 +38,10 @@ class Parts(Flag):
     RESPONSE_BODY = auto()
     ALL = REQUEST_HEADERS | REQUEST_BODY | RESPONSE_HEADERS | RESPONSE_BODY
 
+    def has(self, part: Parts) -> bool:
+        # Members joined by & cost a microsecond more.
+        return bool(self._value_ & part._value_)
+
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
@@ -165,7 +169,7 @@ class Exchange:
     def asked(self, body: bytes | None = None) -> None:
         """The request goes out to the upstream now, with this body (after filters) if it has one."""
         self.upstream_asked = self.hooks.clock()
-        if body and self.parts & Parts.REQUEST_BODY and self.metered:
+        if body and self.metered and self.parts.has(Parts.REQUEST_BODY):
             self.hooks.keep_request_body(self, body)
 
     def answered(self, status: int, headers: Headers) -> None:

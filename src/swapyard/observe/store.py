@@ -85,19 +85,18 @@ class ActivityStore:
         else:
             self._retention = retention or Retention()
 
-    def add(self, rows: Sequence[ActivityRow]) -> list[ActivityRow]:
-        """Commit these rows in one transaction and give them back with their ids, in order.
+    def add(self, rows: Sequence[ActivityRow]) -> None:
+        """Commit these rows in one transaction and give them their ids, in order.
 
         Ids follow the greatest one ever used in this database, by whomever.  Raises sqlite3.Error.
         """
         with self._write_lock, _transaction(self._writer, "BEGIN IMMEDIATE"):
-            following = self._greatest_id() + 1
-            stored = [replace(row, id=following + place) for place, row in enumerate(rows)]
-            self._writer.executemany(_INSERT_ACTIVITY, [_activity_values(row) for row in stored])
-            self._writer.executemany(_INSERT_DETAILS, [_detail_values(row) for row in stored])
+            for activity_id, row in enumerate(rows, start=self._greatest_id() + 1):
+                row.id = activity_id
+            self._writer.executemany(_INSERT_ACTIVITY, [_activity_values(row) for row in rows])
+            self._writer.executemany(_INSERT_DETAILS, [_detail_values(row) for row in rows])
             if self._retention.rows is not None:
-                self._delete_up_to(stored[-1].id - self._retention.rows)
-        return stored
+                self._delete_up_to(rows[-1].id - self._retention.rows)
 
     def prune(self, now_at: float) -> None:
         """Delete what the retention no longer covers; `now_at` is the wall clock's seconds."""

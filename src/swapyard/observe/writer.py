@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from swapyard.observe.activity import ActivityRow, row_of
 from swapyard.observe.capture_codec import Capture
@@ -32,6 +33,10 @@ GATHER = 0.05
 """Seconds in which rows gather for one transaction; what a killed process can lose is this much."""
 
 BATCH_ITEMS = 1000
+
+QUIET_ROWS = 20
+"""Rows of one transaction above which captures have to wait: packing costs more than all the rest."""
+
 PRUNE_PERIOD = 60.0
 
 # The interpreter switches threads every 5 ms if nobody gives way, and the event loop must
@@ -65,6 +70,35 @@ class Turn:
     done: Callable[[ActivityStore], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a capture is drawn up from when there is time for it."""
+
+    exchange: Exchange
+    response_body: bytes | None
+
+    @property
+    def size_bytes(self) -> int:
+        """About what this holds in memory."""
+        return 4096 + len(self.exchange.request_body or b"") + len(self.response_body or b"")
+
+    def capture(self, row: ActivityRow, redacted: frozenset[str]) -> Capture:
+        exchange, parts = self.exchange, self.exchange.parts
+        request_headers = response_headers = None
+        if parts.has(Parts.REQUEST_HEADERS):
+            request_headers = header_map(exchange.request_headers, redacted, without=_HOST)
+        if parts.has(Parts.RESPONSE_HEADERS):
+            response_headers = header_map(exchange.response_headers, redacted, without=_NOT_STORED)
+        return Capture(
+            id=row.id,
+            req_path=row.req_path,
+            req_headers=request_headers,
+            req_body=exchange.request_body,
+            resp_headers=response_headers,
+            resp_body=self.response_body,
+        )
+
+
 class Writer:
     """`submit`, `ask` and `close` are called on the event loop; everything else runs in the thread."""
 
@@ -92,6 +126,7 @@ class Writer:
         self._hurry = threading.Event()
         self._asleep = False
         self._closing = False
+        self._batch_rows = 0
         self._prune_due = 0.0
         self._stretch_began = 0.0
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
@@ -158,10 +193,10 @@ class Writer:
             self._wake.clear()
 
     def _gather(self) -> None:
-        """Let rows gather for one transaction; the time is used to pack captures."""
+        """Let rows gather for one transaction; in quiet times, captures are packed meanwhile."""
         until = time.monotonic() + GATHER
         while not self._hurry.is_set() and (left := until - time.monotonic()) > 0:
-            if self._captures.pack_one():
+            if self._batch_rows <= QUIET_ROWS and self._captures.pack_one():
                 self._breathe()
             else:
                 self._hurry.wait(left)
@@ -169,7 +204,7 @@ class Writer:
             self._hurry.clear()
 
     def _work_off_batch(self) -> None:
-        ended: list[tuple[ActivityRow, Capture | None]] = []
+        ended: list[tuple[ActivityRow, Draft | None]] = []
         turns: list[Turn] = []
         for _ in range(BATCH_ITEMS):
             if not self._queue or turns:
@@ -182,11 +217,12 @@ class Writer:
             self._consumed_bytes += item.size_bytes
             self._breathe()
         self._commit(ended)
+        self._batch_rows = len(ended)
         for turn in turns:
             before, self._store = self._store, turn.store or self._store
             turn.done(before)
 
-    def _observe(self, segment: Segment, ended: list[tuple[ActivityRow, Capture | None]]) -> None:
+    def _observe(self, segment: Segment, ended: list[tuple[ActivityRow, Draft | None]]) -> None:
         exchange = segment.exchange
         try:
             reader = exchange.reader
@@ -204,13 +240,13 @@ class Writer:
             exchange.reader = None
             reading = reader.finish(complete=not exchange.error and exchange.final_status == exchange.status)
             row = row_of(exchange, reading.tokens, reading.error)
-            ended.append((row, self._capture(exchange, reading, row.req_path)))
+            ended.append((row, self._draft(exchange, reading)))
         except Exception:
             # A reply that breaks its reader is our bug; it must not cost the other rows.
             log.exception("request %s could not be observed", exchange.request_id)
 
     def _reader(self, exchange: Exchange) -> ReplyReader:
-        keep = bool(exchange.parts & Parts.RESPONSE_BODY)
+        keep = exchange.parts.has(Parts.RESPONSE_BODY)
         return ReplyReader(
             status=exchange.status,
             content_type=exchange.content_type,
@@ -219,45 +255,37 @@ class Writer:
             keep_limit_bytes=self._captures.plain_limit_bytes if keep else 0,
         )
 
-    def _capture(self, exchange: Exchange, reading: Reading, req_path: str) -> Capture | None:
-        """What is kept of an exchange, still without its id; None if nothing is.
+    def _draft(self, exchange: Exchange, reading: Reading) -> Draft | None:
+        """What a capture will be drawn up from; None if there will be none.
 
         An answer that is empty or could not be decoded is not kept, nor one of which a
         wanted part was too large; of a refusal everything but its body.
         """
         parts = exchange.parts
-        if not parts or not self._captures.plain_limit_bytes:
+        if parts is Parts.NONE or not self._captures.plain_limit_bytes:
             return None
         if exchange.status == 200:
-            lost = bool(parts & Parts.RESPONSE_BODY) and reading.body is None
+            lost = reading.body is None and parts.has(Parts.RESPONSE_BODY)
             if lost or exchange.response_bytes == 0 or reading.undecoded:
                 return None
-        if parts & Parts.REQUEST_BODY and exchange.request_body is None and exchange.request_body_lost:
+        if exchange.request_body_lost:
             return None
-        request_headers = header_map(exchange.request_headers, self.redacted, without=_HOST)
-        response_headers = header_map(exchange.response_headers, self.redacted, without=_NOT_STORED)
-        return Capture(
-            id=0,
-            req_path=req_path,
-            req_headers=request_headers if parts & Parts.REQUEST_HEADERS else None,
-            req_body=exchange.request_body,
-            resp_headers=response_headers if parts & Parts.RESPONSE_HEADERS else None,
-            resp_body=reading.body,
-        )
+        return Draft(exchange, reading.body)
 
-    def _commit(self, ended: list[tuple[ActivityRow, Capture | None]]) -> None:
+    def _commit(self, ended: list[tuple[ActivityRow, Draft | None]]) -> None:
         if not ended:
             return
         try:
-            rows = self._store.add([row for row, _ in ended])
+            self._store.add([row for row, _ in ended])
         except Exception as error:
             self.lost_rows += len(ended)
             log.warning("%d rows of the activity log are lost: %s", len(ended), error)
             return
-        for row, (_, capture) in zip(rows, ended, strict=True):
-            if capture is not None:
-                self._captures.offer(capture.with_id(row.id))
-        self._committed(rows)
+        for row, draft in ended:
+            if draft is not None:
+                draw_up = partial(draft.capture, row, self.redacted)
+                self._captures.offer(row.id, draft.size_bytes, draw_up)
+        self._committed([row for row, _ in ended])
 
     def _prune_if_due(self) -> None:
         if time.monotonic() < self._prune_due:
