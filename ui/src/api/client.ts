@@ -1,0 +1,147 @@
+/** The control plane as functions, one for each thing that the page asks of the server. */
+import { ApiError, call, getJson } from './http';
+import type {
+  ActivityPage,
+  ActivityRow,
+  ActivityStats,
+  Capture,
+  Hardware,
+  Inflight,
+  ListedModel,
+  ModelDetail,
+  Performance,
+  Profiles,
+  RunningModel,
+  Version,
+  Yard,
+} from './types';
+
+const segment = encodeURIComponent;
+
+/** The path of a model's own web page; the fixed ComfyUI model has an address of its own. */
+export function upstreamPath(model: string): string {
+  return model === 'comfyui_auto' ? '/comfyui/' : `/upstream/${segment(model)}/`;
+}
+
+/** Absent on other gateways: null then, so that the caller can fall back. */
+async function orNull<T>(promise: Promise<T>): Promise<T | null> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (error instanceof ApiError && (error.status === 404 || error.status === 405)) return null;
+    throw error;
+  }
+}
+
+export const version = (): Promise<Version> => getJson('/api/version');
+export const modelDetails = (): Promise<ModelDetail[] | null> => orNull(getJson('/api/models'));
+export const running = async (): Promise<RunningModel[]> =>
+  (await getJson<{ running: RunningModel[] }>('/running')).running;
+export const yard = (): Promise<Yard | null> => orNull(getJson('/api/yard'));
+export const inflight = (): Promise<Inflight[] | null> => orNull(getJson('/api/inflight'));
+export const listedModels = async (): Promise<ListedModel[]> =>
+  (await getJson<{ data: ListedModel[] }>('/v1/models')).data;
+
+export const profiles = (): Promise<Profiles> => getJson('/api/profiles');
+export async function selectProfile(name: string | null): Promise<void> {
+  await call('/api/profiles/active', {
+    method: 'PUT',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ name }),
+  });
+}
+
+/** Loads a model and resolves when it is ready; on gateways without the route, any request to it does the same. */
+export async function loadModel(model: string, signal: AbortSignal): Promise<void> {
+  const answer = await orNull(call(`/api/models/load/${segment(model)}`, { method: 'POST', signal }));
+  if (answer === null) await call(`${upstreamPath(model)}?_=${Date.now()}`, { signal });
+}
+export async function unloadModel(model: string): Promise<void> {
+  await call(`/api/models/unload/${segment(model)}`, { method: 'POST' });
+}
+export async function unloadAll(): Promise<void> {
+  await call('/api/models/unload', { method: 'POST' });
+}
+export async function keepModel(model: string): Promise<void> {
+  await call(`/api/models/keep/${segment(model)}`, { method: 'POST' });
+}
+export async function cancelInflight(id: string): Promise<void> {
+  await call(`/api/inflight/${segment(id)}/cancel`, { method: 'POST' });
+}
+export async function reloadConfig(): Promise<void> {
+  await call('/api/config/reload', { method: 'POST' });
+}
+
+export interface ActivityParams {
+  models?: string[];
+  start?: string;
+  end?: string;
+  minId?: number;
+  maxId?: number;
+  limit?: number;
+  page?: number;
+}
+
+export async function activity(params: ActivityParams, signal?: AbortSignal): Promise<ActivityPage> {
+  const query = new URLSearchParams();
+  for (const model of params.models ?? []) query.append('model', model);
+  if (params.start !== undefined) query.set('start', params.start);
+  if (params.end !== undefined) query.set('end', params.end);
+  if (params.minId !== undefined) query.set('min_id', String(params.minId));
+  if (params.maxId !== undefined) query.set('max_id', String(params.maxId));
+  query.set('limit', String(params.limit ?? 999));
+  query.set('page', String(params.page ?? 1));
+  const page = await getJson<ActivityPage>(`/api/metrics/activity?${query}`, signal);
+  return { ...page, data: page.data.map(flat) };
+}
+
+/** What goes beyond the common row may stand beside the other members or in `details`. */
+function flat(row: ActivityRow): ActivityRow {
+  if (row.details === undefined) return row;
+  const { details, ...rest } = row;
+  const { first_byte_ms, measured_tokens_per_second, measured_prompt_per_second, ...same } = details;
+  const tokens = { ...row.tokens };
+  const measured = tokens.tokens_per_second <= 0 && typeof measured_tokens_per_second === 'number';
+  if (measured) tokens.tokens_per_second = measured_tokens_per_second;
+  if (tokens.prompt_per_second <= 0 && typeof measured_prompt_per_second === 'number')
+    tokens.prompt_per_second = measured_prompt_per_second;
+  return { ttfb_ms: first_byte_ms, rates_measured: measured, ...same, ...rest, tokens };
+}
+
+/** One finished request, or null when its row is gone. */
+export async function activityRow(id: number): Promise<ActivityRow | null> {
+  return (await activity({ minId: id, maxId: id, limit: 1 })).data[0] ?? null;
+}
+
+export const stats = (model?: string): Promise<ActivityStats> =>
+  getJson(`/api/metrics/stats${model === undefined ? '' : `?model=${segment(model)}`}`);
+export const capture = (id: number): Promise<Capture | null> => orNull(getJson(`/api/captures/${id}`));
+export const hardware = (): Promise<Hardware> => getJson('/api/hardware');
+
+/** Samples later than `after`; null when monitoring is switched off. */
+export async function performance(after?: string): Promise<Performance | null> {
+  try {
+    const query = after === undefined ? '' : `?after=${segment(after)}`;
+    const answer = await getJson<Performance>(`/api/performance${query}`);
+    return answer.enabled ? answer : null;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 503) return null;
+    throw error;
+  }
+}
+
+/** A log's history and everything that is written to it until `signal` aborts, as pieces of text. */
+export async function* logStream(source: string, signal: AbortSignal): AsyncGenerator<string> {
+  const response = await call(`/logs/stream/${segment(source)}`, { signal, headers: { Accept: 'text/plain' } });
+  if (response.body === null) return;
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    yield value;
+  }
+}
+
+export async function logHistory(): Promise<string> {
+  return (await call('/logs', { headers: { Accept: 'text/plain' } })).text();
+}
