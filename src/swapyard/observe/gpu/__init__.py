@@ -1,0 +1,1 @@
+"""Graphics cards: a module per source that can read them, and one that decides which source counts."""
