@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from swapyard.processes.adopted import subreaper
-from swapyard.processes.child import Child, describe_exit, group_lives, wait_for_exit
+from swapyard.processes.child import Child, describe_exit, wait_for_exit
+from swapyard.processes.group import group_lives
 from swapyard.processes.launch import Launch
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def test_a_group_of_nothing_but_zombies_is_gone() -> None:
     script = (
         "import os, signal\n"
         "dead = os.fork()\n"
-        "if dead == 0: os.setpgid(0, 0); os._exit(0)\n"
+        "if dead == 0: os.setsid(); os._exit(0)\n"
         "os.waitid(os.P_PID, dead, os.WEXITED | os.WNOWAIT)\n"
         "print(dead, flush=True)\n"
         "signal.pause()"

@@ -116,7 +116,7 @@ def test_what_a_wrapper_script_started_is_gone_after_a_stop(run: Run, yard: Yard
         async with yard.running(yard.shell("sleep 1000 & echo up; wait")):
             await yard.load()
             await yard.printed("up")
-            await yard.until(lambda: len(yard.alive()) == 2)
+            assert len(yard.alive()) == 2
             await yard.stop()
             assert yard.alive() == []
 
@@ -135,6 +135,18 @@ def test_a_descendant_that_ignores_sigterm_keeps_the_rest_of_the_grace(run: Run,
             assert yard.alive() == []
 
     run(main)
+
+
+def test_job_control_within_a_wrapper_script_hides_nothing(run_once: Run, yard: Yard) -> None:
+    async def main() -> None:
+        script = "set -m; (trap '' TERM; echo up; while :; do sleep 1000; done) & wait"
+        async with yard.running(yard.shell(script)):
+            await yard.load()
+            await yard.printed("up")
+            await yard.stop(grace=0.3)
+            assert yard.alive() == []
+
+    run_once(main)
 
 
 def test_a_load_asked_while_stopping_starts_afresh(run: Run, yard: Yard) -> None:
@@ -219,9 +231,10 @@ def test_no_child_outlives_the_fleet(run: Run, yard: Yard) -> None:
     """P-11."""
 
     async def main() -> None:
-        async with yard.running(yard.shell("sleep 1000 & wait")):
+        async with yard.running(yard.shell("sleep 1000 & echo up; wait")):
             await yard.load()
-            await yard.until(lambda: len(yard.alive()) == 2)
+            await yard.printed("up")
+            assert len(yard.alive()) == 2
         assert yard.alive() == []
         assert yard.states() == [STARTING, READY, State.SHUTDOWN]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from swapyard.processes.child import group_lives
+from swapyard.processes.group import group_lives
 from swapyard.processes.ledger import FOLDER, Ledger, start_of
 from swapyard.types import ModelId
 

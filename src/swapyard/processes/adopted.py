@@ -37,15 +37,15 @@ def subreaper() -> Iterator[None]:
         libc.prctl(PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
 
 
-async def collect_adopted() -> None:
+async def collect_adopted(every: float = LOOK_AGAIN) -> None:
     """Collect dead descendants that were left to us, until cancelled.
 
-    Whoever starts a process collects it within moments; what is still uncollected at the next look, half a
-    minute later, is nobody's.  So nothing is taken from asyncio, from Popen objects or from other rooms.
+    Whoever starts a process collects it within moments; what is still uncollected at the next look, `every`
+    seconds later, is nobody's.  So nothing is taken from asyncio, from Popen objects or from other rooms.
     """
     seen: set[int] = set()
     while True:
-        await asyncio.sleep(LOOK_AGAIN)
+        await asyncio.sleep(every)
         dead = await asyncio.to_thread(_dead_children)
         for pid in dead & seen:
             _collect(pid)

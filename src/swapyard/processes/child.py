@@ -9,10 +9,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
-import psutil
-
+from swapyard.processes.group import group_lives, signal_group
 from swapyard.processes.launch import Launch
 from swapyard.processes.output import OutputPipe
 
@@ -24,7 +22,7 @@ REAP_TIMEOUT = 0.2
 
 
 class Child:
-    """A direct child and its process group, whose number is the child's pid.
+    """A direct child and the group that it leads, whose number is the child's pid.
 
     stdin is the null device; stdout and stderr go to `output` as they come, to the null device without one.
     Raises OSError when the program cannot be executed.  Whoever makes a Child calls `close` in the end.
@@ -34,6 +32,7 @@ class Child:
         self.arguments = launch.arguments
         self._pipe = OutputPipe(output) if output else None
         self._terminated = False
+        self._killed = False
         self.closed = False
         try:
             # A session of its own, not just a group: the child can neither be stopped by the terminal's job
@@ -76,6 +75,8 @@ class Child:
         """Wait until nothing of the group lives; the direct child has exited."""
         pause = FIRST_LOOK
         while group_lives(self.pid):
+            if self._killed:
+                self.kill()  # again: somebody may have been forked while the others were killed
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_LOOK)
 
@@ -83,10 +84,11 @@ class Child:
         """Send SIGTERM to the group, once: many programs drop their work at the second one."""
         if not self._terminated:
             self._terminated = True
-            self._signal(signal.SIGTERM)
+            signal_group(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        self._signal(signal.SIGKILL)
+        self._killed = True
+        signal_group(self.pid, signal.SIGKILL)
 
     def tail(self) -> str:
         """The last lines of output."""
@@ -102,18 +104,6 @@ class Child:
         except subprocess.TimeoutExpired:
             return  # SIGKILL did not end it: nothing of ours can
 
-    def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            return
-        except PermissionError:
-            # The group may hold processes of another user; the child itself is signalled in any case.
-            try:
-                self._popen.send_signal(number)
-            except (PermissionError, ProcessLookupError):
-                return
-
 
 def describe_exit(returncode: int) -> str:
     """An exit in words; a negative number is the signal, as in subprocess."""
@@ -123,37 +113,6 @@ def describe_exit(returncode: int) -> str:
         return f"killed by {signal.Signals(-returncode).name}"
     except ValueError:
         return f"killed by signal {-returncode}"
-
-
-def group_lives(group: int) -> bool:
-    """Whether a process of this group lives; zombies count as dead, and those adopted by us are collected.
-
-    The leader, if it was our child, must have been waited for already: its exit would be collected here.
-    """
-    _collect(group)
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # members of another user, or on macOS nothing but zombies: look closer
-    if any(_is_live_member(pid, group) for pid in psutil.pids()):
-        return True
-    _collect(group)  # one that ended since
-    return False
-
-
-def _collect(group: int) -> None:
-    with suppress(ChildProcessError):
-        while os.waitpid(-group, os.WNOHANG) != (0, 0):
-            continue
-
-
-def _is_live_member(pid: int, group: int) -> bool:
-    try:
-        return os.getpgid(pid) == group and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except (ProcessLookupError, PermissionError, psutil.Error):
-        return False
 
 
 async def wait_for_exit(popen: subprocess.Popen[bytes]) -> None:

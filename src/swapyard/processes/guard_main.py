@@ -27,15 +27,33 @@ def listen() -> set[int]:
 
 
 def signal_all(groups: set[int], number: int) -> set[int]:
-    """Send to every group; those that are still there."""
+    """Send to every process of every group; the groups that are still there."""
     left: set[int] = set()
     for group in groups:
+        reached = [send(pid, number) for pid in (-group, *members(group))]
+        if any(reached):
+            left.add(group)
+    return left
+
+
+def members(group: int) -> list[int]:
+    """The processes of other process groups in the session of this group (Linux; elsewhere none)."""
+    found: list[int] = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         try:
-            os.killpg(group, number)
+            if name.isdigit() and os.getsid(int(name)) == group != os.getpgid(int(name)):
+                found.append(int(name))
         except OSError:
             continue
-        left.add(group)
-    return left
+    return found
+
+
+def send(pid: int, number: int) -> bool:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        return False
+    return True
 
 
 def main() -> None:

@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
-from swapyard.processes.child import group_lives
+from swapyard.processes.group import group_lives, signal_group
 from swapyard.types import ModelId
 
 FOLDER = "processes"
@@ -142,15 +141,11 @@ def end_leftovers(leftovers: list[Entry]) -> list[str]:
                 words.append(f"ended leftover process {pid} of model {remaining.pop(pid).model} {how}")
             time.sleep(LOOK_AGAIN if remaining else 0)
 
-    _signal_all(remaining, signal.SIGTERM)
+    for pid in remaining:
+        signal_group(pid, signal.SIGTERM)
     await_end(SWEEP_GRACE, "with SIGTERM")
-    _signal_all(remaining, signal.SIGKILL)
+    for pid in remaining:
+        signal_group(pid, signal.SIGKILL)
     await_end(KILL_PATIENCE, "with SIGKILL")
     words += [f"leftover process {e.pid} of model {e.model} could not be ended" for e in remaining.values()]
     return words
-
-
-def _signal_all(entries: dict[int, Entry], number: signal.Signals) -> None:
-    for entry in entries.values():
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(entry.pid, number)
