@@ -32,7 +32,7 @@ from swapyard.errors import Problem
 DEPTH_LIMIT = 200
 """Levels of nesting; nothing in a configuration needs more than ten."""
 
-_ALIASED_NODES_FREE = 100_000
+_ALIASED_NODES_FREE = 400_000
 _ALIASED_NODES_RATIO = 10
 
 
