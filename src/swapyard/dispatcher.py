@@ -247,12 +247,23 @@ class Dispatcher:
                 if not done.done():
                     done.set_result(None)
             case WakeAt(at):
-                if self._alarm is not None:
-                    self._alarm.cancel()
-                loop = asyncio.get_running_loop()
-                self._alarm = loop.call_later(max(0.0, at - now), self.post, TimePassed())
+                self._wake_at(at, now)
             case _:
                 assert_never(effect)
+
+    def _wake_at(self, at: float, now: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(max(0.0, at - now), self._wake, at)
+
+    def _wake(self, at: float) -> None:
+        # A loop's timers are coarser than the clock and may ring a moment early: nothing would be due yet.
+        now = self._clock()
+        if now < at:
+            self._wake_at(at, now)
+        else:
+            self.post(TimePassed())
 
     def _grant(self, ticket: Ticket) -> None:
         lease = self._callers.get(ticket)
