@@ -86,6 +86,11 @@ def test_deep_nesting_is_refused_instead_of_exhausting_the_stack() -> None:
     assert rules("[" * DEPTH_LIMIT + "]" * DEPTH_LIMIT) == []
 
 
+def test_depth_that_aliases_add_up_counts() -> None:
+    lines = ["a0: &a0 []"] + [f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 400)]
+    assert "levels deep" in rules("\n".join(lines))[0]
+
+
 def test_a_tab_separates_like_a_blank_outside_of_indentation() -> None:
     root = tree("a:\t1\nb:\t[2,\t3]\t# note\n")
     assert (value(root, "a"), value(root, "b", 1)) == (1, 3)

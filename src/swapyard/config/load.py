@@ -103,7 +103,7 @@ def _load(parsed: list[Parsed], paths: tuple[Path, ...], ports: Mapping[ModelId,
     problems += conflicts
     if any(one.root is None and one.problems for one in parsed):
         # A whole file is missing: whatever else could be said would be about its absence.
-        raise ConfigError(problems)
+        raise ConfigError(_sorted(problems))
     expanded = expand(root, ports)
     decoded = decode(expanded.root)
     problems += expanded.problems + decoded.problems
@@ -113,15 +113,17 @@ def _load(parsed: list[Parsed], paths: tuple[Path, ...], ports: Mapping[ModelId,
         problem_at(expanded.root, path, rule) for path, rule in found.errors if path not in decoded.lost
     ]
     if problems:
-        raise ConfigError(_once_each(problems))
+        raise ConfigError(_sorted(problems))
     anchored = {key for one in parsed for key in one.anchored}
     warnings = unknown_keys(root, anchored)
     warnings += [problem_at(expanded.root, path, rule) for path, rule in found.warnings]
-    return Loaded(config, tuple(_once_each(warnings)), paths, expanded.ports)
+    return Loaded(config, tuple(_sorted(warnings)), paths, expanded.ports)
 
 
-def _once_each(problems: list[Problem]) -> list[Problem]:
-    return list(dict.fromkeys(problems))
+def _sorted(problems: list[Problem]) -> list[Problem]:
+    """Each once, from the top of the first file to the end of the last; files in order of first mention."""
+    files = list(dict.fromkeys(problem.file for problem in problems))
+    return sorted(dict.fromkeys(problems), key=lambda problem: (files.index(problem.file), problem.line))
 
 
 def _build(decoded: Decoded, found: Findings) -> Config:

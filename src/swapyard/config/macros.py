@@ -128,8 +128,8 @@ class _Expansion:
             port = ports.give(model)
             if port is None:
                 self._problem((*path, "cmd"), f"model {model}: no number below 65536 is left for ${{PORT}}")
-            else:
-                settings = self._apply_to_model(settings, [("${PORT}", typed_node(port))], path)
+            number = replace(typed_node(port or 0), is_reported=port is None)
+            settings = self._apply_to_model(settings, [("${PORT}", number)], path)
         elif _mentions_port(settings.entries.get("proxy")) and not _is_reported(settings.entries.get("cmd")):
             self._problem(
                 (*path, "proxy"),

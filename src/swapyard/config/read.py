@@ -68,6 +68,10 @@ class _RefusedError(Exception):
         self.line = line
 
 
+def _too_deep(line: int) -> _RefusedError:
+    return _RefusedError(line, f"nested more than {DEPTH_LIMIT} levels deep")
+
+
 class _TabTolerantScanner(Scanner):
     """Takes a tab for white space wherever it cannot be indentation, as other YAML libraries do."""
 
@@ -113,6 +117,20 @@ def _syntax_problem(file: str, text: str, error: Exception) -> Problem:
     return Problem(file, line, "", f"failed to parse config: {reason}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """Size of what a node stands for once its aliases are followed: how many nodes, how many levels."""
+
+    nodes: int = 1
+    levels: int = 1
+
+    def around(self, part: _Extent) -> _Extent:
+        return _Extent(self.nodes + part.nodes, max(self.levels, part.levels + 1))
+
+
+_ONE = _Extent()
+
+
 @dataclass(slots=True)
 class _Frame:
     """A collection whose end has not come yet; `key` waits for its value."""
@@ -123,7 +141,7 @@ class _Frame:
     items: list[Node] = field(default_factory=list)
     pairs: list[tuple[Scalar, Node]] = field(default_factory=list)
     key: Scalar | None = None
-    weight: int = 1
+    extent: _Extent = _ONE
 
 
 class _Composer:
@@ -136,8 +154,7 @@ class _Composer:
         self._environ = environ
         self._open: list[_Frame] = []
         self._anchors: dict[str, Node | None] = {}
-        # Nodes that an anchored node stands for once its aliases are followed, by anchor.
-        self._weights: dict[str, int] = {}
+        self._extents: dict[str, _Extent] = {}
         self._written = 0
 
     def take(self, event: Any) -> None:
@@ -145,22 +162,22 @@ class _Composer:
             case ScalarEvent():
                 self._start(event)
                 scalar = self._scalar(event)
-                self._register(event.anchor, scalar, 1)
-                self._place(scalar, 1)
+                self._register(event.anchor, scalar, _ONE)
+                self._place(scalar, _ONE)
             case AliasEvent():
-                self._place(self._aliased(event), self._weights.get(event.anchor, 1))
+                self._place(self._aliased(event), self._extents.get(event.anchor, _ONE))
             case SequenceStartEvent() | MappingStartEvent():
                 self._start(event)
                 self._anchors.update({event.anchor: None} if event.anchor else {})
                 if len(self._open) == DEPTH_LIMIT:
-                    raise _RefusedError(self._line(event), f"nested more than {DEPTH_LIMIT} levels deep")
+                    raise _too_deep(self._line(event))
                 is_mapping = isinstance(event, MappingStartEvent)
                 self._open.append(_Frame(self._mark(event), event.anchor, is_mapping))
             case SequenceEndEvent() | MappingEndEvent():
                 frame = self._open.pop()
                 node = self._section(frame) if frame.is_mapping else Items(frame.mark, tuple(frame.items))
-                self._register(frame.anchor, node, frame.weight)
-                self._place(node, frame.weight)
+                self._register(frame.anchor, node, frame.extent)
+                self._place(node, frame.extent)
 
     def _line(self, event: Any) -> int:
         return int(event.start_mark.line) + 1
@@ -184,10 +201,10 @@ class _Composer:
     def _problem(self, line: int, path: Path, rule: str) -> None:
         self.parsed.problems.append(Problem(self._file, line, dotted(path), rule))
 
-    def _register(self, anchor: str | None, node: Node, weight: int) -> None:
+    def _register(self, anchor: str | None, node: Node, extent: _Extent) -> None:
         if anchor:
             self._anchors[anchor] = node
-            self._weights[anchor] = weight
+            self._extents[anchor] = extent
 
     def _aliased(self, event: Any) -> Node:
         if event.anchor not in self._anchors:
@@ -214,14 +231,16 @@ class _Composer:
             return Scalar(mark, Typed(Kind.TEXT, text), text, is_plain, is_reported=True)
         return Scalar(mark, typed, text, is_plain)
 
-    def _place(self, node: Node, weight: int) -> None:
+    def _place(self, node: Node, extent: _Extent) -> None:
+        if extent.levels > DEPTH_LIMIT + 1:
+            raise _too_deep(node.mark.line)
         if not self._open:
-            if weight > _ALIASED_NODES_FREE and weight > self._written * _ALIASED_NODES_RATIO:
+            if extent.nodes > max(_ALIASED_NODES_FREE, self._written * _ALIASED_NODES_RATIO):
                 raise _RefusedError(node.mark.line, "document contains excessive aliasing")
             self.parsed.root = node
             return
         frame = self._open[-1]
-        frame.weight += weight
+        frame.extent = frame.extent.around(extent)
         if not frame.is_mapping:
             frame.items.append(node)
         elif frame.key is not None:

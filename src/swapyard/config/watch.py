@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,10 @@ class Snapshot:
     def is_news(self, before: Snapshot) -> bool:
         """Whether there is something now that is not what was there before.  Disappearing is no news."""
         return bool(self.files) and self.files != before.files
+
+
+Looks = tuple[Snapshot, Snapshot]
+Look = Callable[[], Looks]
 
 
 def look_at_file(path: Path, on_error: OnError) -> Snapshot:
@@ -63,25 +67,30 @@ def _ignore(_: OSError) -> None:
     return None
 
 
-async def watch(
+def watch(
     main: Path | None, directory: Path | None, interval: float = INTERVAL, on_error: OnError = _ignore
-) -> AsyncIterator[None]:
-    """Yield whenever the main file or the directory changed; the first look only records.
+) -> AsyncGenerator[None, None]:
+    """Yield whenever the main file or the directory changed since the call.
 
-    A change made while the consumer is busy is noticed at the next look.  `on_error` hears of files that are
-    there but cannot be looked at; such a file counts as missing.
+    The call itself takes the first look: call before loading, so that no change in between is missed.  A
+    change made while the consumer is busy is noticed at the next look.  `on_error` hears of files that are
+    there but cannot be looked at (such a file counts as missing), in another thread.
     """
 
-    def look() -> tuple[Snapshot, Snapshot]:
+    def look() -> Looks:
         return (
             look_at_file(main, on_error) if main else Snapshot(),
             look_at_directory(directory, on_error) if directory else Snapshot(),
         )
 
-    seen = look()
+    return _changes(look, look(), interval)
+
+
+async def _changes(look: Look, seen: Looks, interval: float) -> AsyncGenerator[None, None]:
     while True:
         await asyncio.sleep(interval)
-        now = look()
+        # In a thread, because a look at a network file system may take long.
+        now = await asyncio.to_thread(look)
         is_news = any(new.is_news(old) for new, old in zip(now, seen, strict=True))
         seen = now
         if is_news:
