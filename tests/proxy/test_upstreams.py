@@ -541,6 +541,7 @@ def test_a_body_that_is_gone_is_not_sent_a_second_time(run: Run) -> None:
         b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
         OK + b"and more",
         OK + OK,
+        OK + b"HTTP/1.1 204 No Content\r\n\r\n",
     ],
 )
 def test_a_connection_that_cannot_be_trusted_is_not_kept(run: Run, answer: bytes) -> None:
@@ -550,6 +551,17 @@ def test_a_connection_that_cannot_be_trusted_is_not_kept(run: Run, answer: bytes
             for _ in range(2):
                 assert await ask(upstream) == (200, b"ok")
             assert server.connections == 2
+
+    run(main())
+
+
+def test_a_connection_that_sends_a_body_after_head_is_not_kept(run: Run) -> None:
+    async def main() -> None:
+        async with Says(OK) as server:
+            upstream = Upstream(server.url)
+            async with upstream.exchange(UpstreamRequest(b"HEAD", b"/")) as answer:
+                assert await answer.read() == b""
+            assert upstream.idle_connections == 0
 
     run(main())
 
@@ -772,6 +784,61 @@ def test_an_early_refusal_is_read_and_the_rest_of_the_body_is_not_sent(run: Run)
             assert answer == (413, b"big")
             assert upstream.idle_connections == 0
             server.saw_end.set()
+
+    run(main())
+
+
+def test_a_refusal_that_is_still_coming_stops_the_body(run: Run) -> None:
+    whole = 100_000_000
+
+    class ServerThatRefusesAndReads(Server):
+        """Answers 413, reads what still comes until nothing does, and only then ends its answer."""
+
+        read_bytes = 0
+
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\n")
+            with contextlib.suppress(TimeoutError):
+                while self.read_bytes < whole:
+                    async with asyncio.timeout(0.3):
+                        self.read_bytes += len(await reader.read(1024 * 1024))
+            writer.write(b"big")
+
+    async def main() -> None:
+        async with ServerThatRefusesAndReads() as server:
+            request = UpstreamRequest(b"POST", b"/", body=bytes(whole))
+            assert await ask(Upstream(server.url), request) == (413, b"big")
+            assert server.read_bytes < whole / 2
+
+    run(main())
+
+
+def test_a_failing_source_of_the_body_breaks_an_answer_that_only_the_connection_could_end(run: Run) -> None:
+    class ServerThatAnswersMeanwhile(Server):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\npart")
+            while await reader.read(1000):
+                pass
+            self.saw_end.set()
+
+    async def main() -> None:
+        go_on = asyncio.Event()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"first"
+            await go_on.wait()
+            raise ValueError("the source broke")
+
+        async with ServerThatAnswersMeanwhile() as server:
+            request = UpstreamRequest(b"POST", b"/", body=StreamedBody(pieces()))
+            async with Upstream(server.url).exchange(request) as answer:
+                assert await answer.read() == b"part"
+                go_on.set()
+                await server.saw_end.wait()
+                with pytest.raises(ValueError, match="the source broke"):
+                    await answer.read()
 
     run(main())
 

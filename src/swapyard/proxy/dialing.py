@@ -85,11 +85,9 @@ class Dialer:
         tls = (self._ssl or _system_trust()) if origin.scheme == "https" else None
         sock = await self._reach(proxy)
         try:
+            # From here on the socket is the loop's, which closes it when this fails or is cancelled.
             return await self._wrap(sock, tls)
-        except BaseException as error:
-            sock.close()
-            if not isinstance(error, OSError):
-                raise
+        except OSError as error:
             raise self._error(f"TLS: {_tls_cause(error)}" if tls else cause(error)) from error
 
     async def _reach(self, proxy: ForwardProxy | None) -> socket.socket:
@@ -97,7 +95,7 @@ class Dialer:
         host, port = (self._origin.host, self._origin.port) if proxy is None else (proxy.host, proxy.port)
         try:
             async with asyncio.timeout(limit_of(self._timeouts.connect)) as limit:
-                sock = await _connected(await _addresses(host, port))
+                sock = await _connected(await _addresses(host, port), self._timeouts.keepalive)
                 if proxy is not None and self._origin.scheme == "https":
                     await _through(sock, proxy, self._origin.peer)
         except OSError as error:
@@ -106,7 +104,6 @@ class Dialer:
             else:
                 why = _network_cause(error)
             raise self._error(why if proxy is None else f"proxy {host}:{port}: {why}") from error
-        _keep_alive(sock, self._timeouts.keepalive)
         return sock
 
     async def _wrap(self, sock: socket.socket, tls: ssl.SSLContext | None) -> Connection:
@@ -159,25 +156,27 @@ async def _addresses(host: str, port: int) -> list[Address]:
     return [*same[:1], *other[:1], *same[1:], *other[1:]]
 
 
-async def _connected(addresses: list[Address]) -> socket.socket:
+async def _connected(addresses: list[Address], keepalive: float) -> socket.socket:
     """A socket connected to the first address that answers; the first one's error when none does."""
     first_error: OSError | None = None
     for address in addresses:
         try:
             async with asyncio.timeout(None if address is addresses[-1] else NEXT_ADDRESS_AFTER):
-                return await _connect(address)
+                return await _connect(address, keepalive)
         except OSError as error:
             first_error = first_error or error
     assert first_error is not None
     raise first_error
 
 
-async def _connect(address: Address) -> socket.socket:
+async def _connect(address: Address, keepalive: float) -> socket.socket:
     family, where = address
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Before connecting: macOS refuses options once the other side has closed.
+        _keep_alive(sock, keepalive)
         await asyncio.get_running_loop().sock_connect(sock, where)
     except BaseException:
         sock.close()
