@@ -132,7 +132,8 @@ export async function performance(after?: string): Promise<Performance | null> {
 
 /** A log's history and everything that is written to it until `signal` aborts, as pieces of text. */
 export async function* logStream(source: string, signal: AbortSignal): AsyncGenerator<string> {
-  const response = await call(`/logs/stream/${segment(source)}`, { signal, headers: { Accept: 'text/plain' } });
+  const path = source === '' ? '/logs/stream' : `/logs/stream/${segment(source)}`;
+  const response = await call(path, { signal, headers: { Accept: 'text/plain' } });
   if (response.body === null) return;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   for (;;) {

@@ -1,0 +1,67 @@
+/** One log, followed only while somebody looks at it. */
+import * as api from '../api/client';
+import { isAbort, reason } from '../api/http';
+import { LineBuffer, type LogLine } from '../lib/loglines';
+
+export class Feed {
+  readonly buffer: LineBuffer;
+  failure = $state('');
+  connected = $state(false);
+  /** Counts up with every batch of lines. */
+  version = $state(0);
+  private abort = new AbortController();
+  private pending: string[] = [];
+  private frame = 0;
+
+  /** `added` gets every batch of new lines, at most one a frame. */
+  constructor(
+    readonly source: string,
+    private readonly added: (lines: LogLine[]) => void,
+    private readonly restarted: () => void,
+  ) {
+    this.buffer = new LineBuffer(source);
+    void this.run();
+  }
+
+  private async run(): Promise<void> {
+    for (let attempt = 0; !this.abort.signal.aborted; attempt++) {
+      try {
+        for await (const text of api.logStream(this.source, this.abort.signal)) {
+          if (!this.connected) {
+            attempt = 0;
+            this.connected = true;
+            this.failure = '';
+          }
+          this.take(text);
+        }
+      } catch (error) {
+        if (isAbort(error)) return;
+        this.failure = reason(error);
+      }
+      this.connected = false;
+      await new Promise((resolve) => setTimeout(resolve, Math.min(5000, 500 * 2 ** attempt)));
+      if (this.abort.signal.aborted) return;
+      // The history comes again with the next connection.
+      this.buffer.clear();
+      this.restarted();
+    }
+  }
+
+  private take(text: string): void {
+    this.pending.push(text);
+    if (this.frame !== 0) return;
+    const flush = (): void => {
+      this.frame = 0;
+      const lines = this.buffer.push(this.pending.join(''));
+      this.pending = [];
+      this.added(lines);
+      this.version++;
+    };
+    // A hidden page gets no frames, but its buffer must stay bounded all the same.
+    this.frame = document.hidden ? window.setTimeout(flush, 500) : requestAnimationFrame(flush);
+  }
+
+  stop(): void {
+    this.abort.abort();
+  }
+}
