@@ -8,16 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swapyard.config.set_syntax import SetSyntaxError, parse
 from swapyard.config.sets import (
     AllOf,
     AnyOf,
     Expression,
     Leaf,
     NamedSet,
-    SetSyntaxError,
     can_run_together,
     compile_sets,
-    parse,
 )
 from swapyard.types import ModelId
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swapyard.config.schema import (
-    Config,
-    Document,
-    MatrixConfig,
-    PerformanceConfig,
-    Section,
-    yaml_key,
-)
+from swapyard.config.schema import Config, Document, MatrixConfig, PerformanceConfig
+from swapyard.config.section import Section, yaml_key
 
 MASKED = "********"
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from swapyard.config import env
-from swapyard.config.schema import Document, yaml_key
+from swapyard.config.schema import Document
+from swapyard.config.section import yaml_key
 from swapyard.config.tree import Items, Node, Path, Scalar, Section, dotted, problem_at
 from swapyard.errors import Problem
 

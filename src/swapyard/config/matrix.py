@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from swapyard.config.findings import Findings
 from swapyard.config.names import Names
-from swapyard.config.schema import MatrixConfig, MatrixSection
+from swapyard.config.routing_schema import MatrixConfig, MatrixSection
 from swapyard.config.sets import compile_sets
 from swapyard.config.tree import Path
 from swapyard.types import ModelId

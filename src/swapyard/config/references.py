@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from swapyard.config.findings import Findings
 from swapyard.config.names import LocalModel, Names, PeerModel, Resolved
-from swapyard.config.schema import Document, ProfileConfig, Routing, SelectorConfig
+from swapyard.config.routing_schema import Routing
+from swapyard.config.schema import Document, ProfileConfig, SelectorConfig
 from swapyard.config.sets import can_run_together
 from swapyard.config.tree import Path
 from swapyard.types import ModelId

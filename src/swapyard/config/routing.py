@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from swapyard.config.findings import Findings
 from swapyard.config.matrix import compile_matrix
 from swapyard.config.names import Names
-from swapyard.config.schema import (
+from swapyard.config.routing_schema import (
     DEFAULT_GROUP,
-    Document,
     GroupConfig,
     MatrixSection,
     Router,
@@ -17,6 +16,7 @@ from swapyard.config.schema import (
     Routing,
     Scheduler,
 )
+from swapyard.config.schema import Document
 from swapyard.config.tree import Path
 
 _NEW: Path = ("routing", "router", "settings")

@@ -8,37 +8,33 @@ swapyard knows are marked "own key", and their defaults change nothing.  Duratio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from swapyard.config.fields import (
     REPORTED,
     Duration,
     EntryText,
-    EntryWhole,
     Flag,
     Number,
-    Plain,
     Seconds,
     Text,
     Texts,
     Whole,
-    as_mapping,
     mismatch,
     refuse,
 )
 from swapyard.config.patterns import Pattern, compile_pattern
-from swapyard.config.sets import NamedSet
+from swapyard.config.routing_schema import DEFAULT_GROUP as DEFAULT_GROUP
+from swapyard.config.routing_schema import GroupConfig as GroupConfig
+from swapyard.config.routing_schema import Groups, MatrixSection, Routing, RoutingSection
+from swapyard.config.routing_schema import MatrixConfig as MatrixConfig
+from swapyard.config.section import Entries, Optionally, PlainEntries, Section, is_null
 from swapyard.config.tree import Scalar
 from swapyard.types import ModelId
-
-DEFAULT_GROUP = "(default)"
-"""The group of every model that no group lists."""
 
 COMFYUI_MODEL = ModelId("comfyui_auto")
 """The reserved model behind `/comfyui/`."""
@@ -49,60 +45,8 @@ _SESSION_HEADERS = ("X-Session-ID", "X-Litellm-Session-Id")
 _IGNORED_PATHS = (r".*\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",)
 _SECRET_HEADERS = ("Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "X-Api-Key")
 
-_PUBLISHED = {
-    "global_ttl": "globalTTL",
-    "set_params_by_id": "setParamsByID",
-    "inputs": "in",
-    "outputs": "out",
-    "session_id": "session_id",
-    "on_startup": "on_startup",
-    "evict_costs": "evict_costs",
-}
-
-
 INHERITED = frozenset({"healthCheckTimeout", "sendLoadingState", "sendHeartbeats"})
 """Keys that a model takes from the top level when it does not write them itself."""
-
-
-def yaml_key(attribute: str) -> str:
-    """The published spelling of an attribute."""
-    return _PUBLISHED.get(attribute) or to_camel(attribute)
-
-
-class Section(BaseModel):
-    """A mapping of the file.  Null counts as the empty mapping, unknown keys are left to `unknown.py`."""
-
-    model_config = ConfigDict(
-        frozen=True, alias_generator=yaml_key, populate_by_name=True, extra="ignore", protected_namespaces=()
-    )
-
-    # Keys that older files may carry and that mean nothing (or are translated) here.
-    old_keys: ClassVar[frozenset[str]] = frozenset()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _must_be_a_mapping(cls, data: object) -> object:
-        if isinstance(data, cls):
-            return data
-        return cls.prepare(dict(as_mapping(data)))  # type: ignore[call-overload]
-
-    @classmethod
-    def prepare(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Translate old spellings."""
-        return data
-
-
-def _is_null(value: object) -> bool:
-    return isinstance(value, Scalar) and value.is_null and not value.is_reported
-
-
-def _null_is_absent(value: object) -> object:
-    return None if _is_null(value) else value
-
-
-Optionally = BeforeValidator(_null_is_absent)
-Entries = BeforeValidator(as_mapping)
-PlainEntries = Annotated[Mapping[str, Plain], Entries]
 
 
 class Timeouts(Section):
@@ -158,12 +102,9 @@ class ModelFilters(Filters):
     def prepare(cls, data: dict[str, Any]) -> dict[str, Any]:
         old = data.pop("strip_params", None)
         present = data.get("stripParams")
-        if isinstance(old, Scalar) and (
-            present is None or (isinstance(present, Scalar) and (present.is_null or not present.text))
-        ):
+        is_empty = isinstance(present, Scalar) and present.value == ""
+        if old is not None and (present is None or is_null(present) or is_empty):
             data["stripParams"] = old
-        elif old is not None and not isinstance(old, Scalar):
-            data.setdefault("strip_params", old)
         return data
 
 
@@ -220,7 +161,7 @@ class ModelConfig(Section):
     @classmethod
     def prepare(cls, data: dict[str, Any]) -> dict[str, Any]:
         """A null inherits just as an absent key does."""
-        return {key: value for key, value in data.items() if key not in INHERITED or not _is_null(value)}
+        return {key: value for key, value in data.items() if key not in INHERITED or not is_null(value)}
 
 
 class PeerConfig(Section):
@@ -262,113 +203,6 @@ class SelectorConfig(Section):
     description: Text = ""
     unlisted: Flag = False
     metadata: PlainEntries = Field(default_factory=dict)
-
-
-class GroupConfig(Section):
-    """Members are model IDs once the configuration is loaded."""
-
-    swap: Flag = True
-    exclusive: Flag = True
-    persistent: Flag = False
-    members: Texts = ()
-
-
-def _is_a_mapping_of_sets(value: object) -> object:
-    if isinstance(value, Scalar) and (value.is_reported or value.is_null):
-        return as_mapping(value)
-    if not isinstance(value, Mapping):
-        raise refuse("sets must be a mapping from name to expression")
-    for name, expression in value.items():
-        if not isinstance(expression, Scalar | str):
-            raise refuse(f'sets: set "{name}": the expression must be text')
-    return value
-
-
-class MatrixSection(Section):
-    """A matrix as a file writes it."""
-
-    vars: Annotated[Mapping[str, EntryText], Entries] = Field(default_factory=dict)
-    evict_costs: Annotated[Mapping[str, EntryWhole], Entries] = Field(default_factory=dict)
-    sets: Annotated[Mapping[str, EntryText], BeforeValidator(_is_a_mapping_of_sets)] = Field(
-        default_factory=dict
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixConfig:
-    """A compiled matrix.
-
-    `sets` is in ranking order: of two that are equally good the earlier one wins.  `set_order` is the order
-    of definition.  Models that `evict_costs` does not hold cost 1.
-    """
-
-    sets: tuple[NamedSet, ...]
-    set_order: tuple[str, ...] = ()
-    evict_costs: Mapping[ModelId, int] = field(default_factory=dict)
-    vars: Mapping[str, ModelId] = field(default_factory=dict)
-
-
-class FifoSettings(Section):
-    """`priority` is as written, by model ID or alias; `Config.priority` resolves it."""
-
-    priority: Annotated[Mapping[str, EntryWhole], Entries] = Field(default_factory=dict)
-
-
-class SchedulerSettings(Section):
-    fifo: FifoSettings = Field(default_factory=FifoSettings)
-    # Own key: after this wait a request is no longer overtaken; 0 switches the bound off.
-    max_wait: Seconds = 60
-    # Own key: after this wait a request is refused; 0 for never.
-    queue_timeout: Seconds = 0
-
-
-class SchedulerSection(Section):
-    use: Text = ""
-    settings: SchedulerSettings = Field(default_factory=SchedulerSettings)
-
-
-class Scheduler(SchedulerSection):
-    """`use` is serial or fifo; `reason` says in words why."""
-
-    use: Text = "serial"
-    reason: str = ""
-
-
-Groups = Annotated[Mapping[str, GroupConfig], Entries]
-
-
-class RouterSettingsSection(Section):
-    groups: Groups = Field(default_factory=dict)
-    matrix: Annotated[MatrixSection | None, Optionally] = None
-
-
-class RouterSection(Section):
-    use: Text = ""
-    settings: RouterSettingsSection = Field(default_factory=RouterSettingsSection)
-
-
-class RoutingSection(Section):
-    router: RouterSection = Field(default_factory=RouterSection)
-    scheduler: SchedulerSection = Field(default_factory=SchedulerSection)
-
-
-class RouterSettings(Section):
-    """Exactly one of the two is in use; with a matrix there are no groups."""
-
-    groups: Groups = Field(default_factory=dict)
-    matrix: InstanceOf[MatrixConfig] | None = None
-
-
-class Router(Section):
-    """`use` is group or matrix."""
-
-    use: Text = "group"
-    settings: RouterSettings = Field(default_factory=RouterSettings)
-
-
-class Routing(Section):
-    router: Router = Field(default_factory=Router)
-    scheduler: Scheduler = Field(default_factory=Scheduler)
 
 
 class StoreConfig(Section):

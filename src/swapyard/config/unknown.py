@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from typing import Any, get_args, get_origin
 
-from swapyard.config.schema import Document, Section, yaml_key
+from swapyard.config.schema import Document
+from swapyard.config.section import Section, yaml_key
 from swapyard.config.tree import Node, Path, problem_at
 from swapyard.config.tree import Section as SectionNode
 from swapyard.errors import Problem
