@@ -70,7 +70,7 @@ class Lease:
         self.waiting: asyncio.Future[None] | None = None
 
     def ask(self) -> None:
-        """Tell the scheduler; RequestError when it refuses at once.  Afterwards `granted` says whether to wait.
+        """Tell the scheduler; RequestError when it refuses at once.  Then `granted` says whether to wait.
 
         Called by `async with` unless the caller did so before, to learn of a refusal before it waits.
         """

@@ -14,7 +14,7 @@ from swapyard import notices
 from swapyard.api import gate
 from swapyard.api.models import status_json
 from swapyard.api.services import Services
-from swapyard.bus import Gap, Subscription
+from swapyard.bus import Gap
 from swapyard.observe.logs import Source, text
 from swapyard.observe.timestamps import rfc3339
 from swapyard.web import sse
@@ -46,7 +46,7 @@ def routes(services: Services) -> APIRouter:
                     continue
                 if notice is None:
                     return
-                yield b"".join(messages(notice, subscription))
+                yield b"".join(messages(notice))
 
     def initial() -> Iterator[bytes]:
         for source in (Source.PROXY, Source.UPSTREAM):
@@ -66,7 +66,7 @@ def routes(services: Services) -> APIRouter:
     def log_data(source: str, data: bytes) -> bytes:
         return sse.message("logData", {"data": text(data), "source": source})
 
-    def messages(notice: notices.Notice | Gap, subscription: Subscription) -> Iterator[bytes]:
+    def messages(notice: notices.Notice | Gap) -> Iterator[bytes]:
         match notice:
             case Gap(lost=lost):
                 warning = f"an events client is too slow: {lost} messages lost"

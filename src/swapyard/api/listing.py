@@ -41,7 +41,7 @@ def records(
 
 
 def _record(
-    id: str,
+    name_or_id: str,
     *,
     name: str = "",
     description: str = "",
@@ -49,7 +49,7 @@ def _record(
     meta: Mapping[str, Any],
     loaded: bool = False,
 ) -> Record:
-    record: Record = {"id": id, "object": "model", "created": 0, "owned_by": "llama-swap"}
+    record: Record = {"id": name_or_id, "object": "model", "created": 0, "owned_by": "llama-swap"}
     if name := name.strip():
         record["name"] = name
     if description := description.strip():
@@ -67,9 +67,9 @@ def _local(model: ModelId, settings: ModelConfig, with_aliases: bool, state_of: 
     metadata = _metadata(settings.metadata, bool(about))
     aliases = [alias for alias in settings.aliases if alias.strip()]
 
-    def record(id: str, meta: Mapping[str, Any]) -> Record:
+    def record(listed: str, meta: Mapping[str, Any]) -> Record:
         return _record(
-            id,
+            listed,
             name=settings.name,
             description=settings.description,
             capabilities=about,

@@ -23,10 +23,10 @@ def routes(services: Services) -> APIRouter:
         """The requests that have not ended, oldest first."""
         return JSONResponse({"requests": services.recorder.inflight.entries()})
 
-    @router.post("/api/inflight/{id}/cancel", response_model=schemas.Message)
-    async def cancel(id: str) -> Response:
+    @router.post("/api/inflight/{request}/cancel", response_model=schemas.Message)
+    async def cancel(request: str) -> Response:
         """End one request on its client's behalf."""
-        if not services.recorder.cancel(id):
+        if not services.recorder.cancel(request):
             raise RequestError(Fault.NOT_FOUND, "inflight request not found")
         return JSONResponse({"msg": "ok"})
 
@@ -46,11 +46,11 @@ def routes(services: Services) -> APIRouter:
         """Sums and speed histograms over the whole activity log, or over one model's part of it."""
         return JSONResponse(await asyncio.to_thread(services.recorder.store.statistics, model))
 
-    @router.get("/api/captures/{id}", response_model=schemas.Capture)
-    async def capture(id: str) -> Response:
+    @router.get("/api/captures/{activity}", response_model=schemas.Capture)
+    async def capture(activity: str) -> Response:
         """What was kept of one exchange, bodies in base64."""
         try:
-            number = int(id)
+            number = int(activity)
         except ValueError:
             raise RequestError(Fault.BAD_REQUEST, "invalid capture ID") from None
         found = await asyncio.to_thread(services.captures.get, number)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+# The standard library's is not enough for pydantic before Python 3.12.
+from typing_extensions import TypedDict
 
 from swapyard.observe.timestamps import rfc3339
 

@@ -85,7 +85,8 @@ class Program:
             key=str(options.key) if options.key else None,
         )
         self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._hurrying = False
+        self._patience: asyncio.Timeout | None = None
         self._restarting: set[ModelId] = set()
         self._load_began: dict[ModelId, float] = {}
 
@@ -100,7 +101,7 @@ class Program:
     # The life of the program
 
     async def run(self, sockets: Sequence[socket.socket], ready: Callable[[], None] | None = None) -> int:
-        """Serve on these sockets until a signal says otherwise; `ready` is called when connections are taken."""
+        """Serve on these sockets until a signal comes; `ready` is called when connections are taken."""
         loop = asyncio.get_running_loop()
         self.logs.attach(loop)
         logging.getLogger().addHandler(LoggingHandler(self.logs))
@@ -150,24 +151,25 @@ class Program:
         self.dispatcher.refuse_everybody()
         self.bus.close()
         self.logs.close_followers()
-        if not await self._hurried(self._listener.drained(), deadline - clock()):
+        if not await self._done_in_time(self._listener.drained(), deadline):
             self._listener.abort()
             await self._listener.drained()
-        unloading = self.dispatcher.unload(self._all_models(), max(0.001, deadline - clock()))
-        if not await self._hurried(unloading, None):
+        grace = max(0.001, deadline - clock())
+        # A process is killed when its grace is over, so this needs no deadline of its own.
+        if not await self._done_in_time(self.dispatcher.unload(self._all_models(), grace), None):
             await self.dispatcher.unload(self._all_models(), 0)
 
-    async def _hurried(self, work: Coroutine[Any, Any, None], patience: float | None) -> bool:
-        """Whether the work was done before patience ended or a second signal came; else it is cancelled."""
-        doing = asyncio.ensure_future(work)
-        hurry = asyncio.ensure_future(self._hurry.wait())
+    async def _done_in_time(self, work: Coroutine[Any, Any, None], deadline: float | None) -> bool:
+        """Whether the work was done before the deadline and before a second signal; else it is cancelled."""
+        left = None if deadline is None else deadline - clock()
         try:
-            await asyncio.wait({doing, hurry}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-            return doing.done()
+            async with asyncio.timeout(0 if self._hurrying else left) as self._patience:
+                await work
+        except TimeoutError:
+            return False
         finally:
-            for task in (doing, hurry):
-                task.cancel()
-            await asyncio.gather(doing, hurry, return_exceptions=True)
+            self._patience = None
+        return True
 
     def _all_models(self) -> list[ModelId]:
         return [status.model for status in self.fleet.statuses()]
@@ -175,7 +177,9 @@ class Program:
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():
             self.logs.log(logging.WARNING, "second signal: ending everything at once")
-            self._hurry.set()
+            self._hurrying = True
+            if self._patience is not None:
+                self._patience.reschedule(asyncio.get_running_loop().time())
         self._stop.set()
 
     # Beside it

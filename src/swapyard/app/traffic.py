@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 from swapyard.bus import Bus
 from swapyard.dispatcher import Dispatcher

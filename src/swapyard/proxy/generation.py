@@ -36,7 +36,7 @@ class Generation:
 
 
 def build(config: Config, environ: Environ, before: Generation | None = None) -> Generation:
-    """The generation of `config`; peers and selectors that did not change are taken over with what they hold."""
+    """The generation of `config`; unchanged peers and selectors are taken over with what they hold."""
     return Generation(
         config=config,
         names=Names(config),

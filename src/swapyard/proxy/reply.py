@@ -45,7 +45,7 @@ class Reply:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     def take_over(self, status: int, headers: Headers) -> tuple[asyncio.Transport, bytes]:
-        """Answer an upgrade: the client's transport, and what it sent already, are the caller's from now on."""
+        """Answer an upgrade: the client's transport and what it already sent are the caller's now."""
         if self._exchange is not None:
             self._exchange.answered(status, headers)
         return self.link.take_over(status, headers)

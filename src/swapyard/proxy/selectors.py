@@ -61,8 +61,8 @@ class Selector:
         return self._targets[0]
 
     def _spill(self, state_of: StateOf) -> str:
-        """1. nothing active: the first cold one.  2. an active one below the limit: the least loaded, in turn.
-        3. another cold one.  4. the least loaded active one, in turn."""
+        """1. Nothing active: the first cold one.  2. One below the limit: the least loaded, in turn.
+        3. Another cold one.  4. The least loaded active one, in turn."""
         active: list[str] = []
         cold: list[str] = []
         for target in self._targets:

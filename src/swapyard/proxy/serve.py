@@ -232,7 +232,7 @@ class DataPlane:
         return self._dispatcher.fleet.status(model).state
 
     def _must_be_ready(self, model: ModelId | None, reason: str) -> Loaded:
-        """For requests that may use a model but not start it; RequestError (CONFLICT) when it is not ready."""
+        """For requests that may use a model but not start it; RequestError (CONFLICT) if it is not."""
         assert model is not None
         if self._state(model) is not State.READY:
             raise RequestError(Fault.CONFLICT, f"model {model} is not loaded; {reason}")

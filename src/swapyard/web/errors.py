@@ -15,7 +15,7 @@ Headers = list[tuple[bytes, bytes]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 SOURCE = "llama-swap"
-"""`src` of the envelope: clients tell our errors from an upstream's by this word, so it keeps the original's."""
+"""`src` of the envelope: clients tell our errors from an upstream's by this word, the original's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Front:
             await app(scope, receive, send)
             return
         if method == "HEAD":
-            # Control routes answer HEAD as GET without the body; `head` tells those with side effects or no end.
+            # Control routes answer HEAD as GET without the body; `head` tells those that act or never end.
             scope = {**scope, "method": "GET", "head": True}
         await self._control(scope, receive, send)
 

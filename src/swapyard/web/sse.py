@@ -13,7 +13,7 @@ HEADERS: list[tuple[bytes, bytes]] = [
 ]
 
 HEARTBEAT = b": heartbeat\n\n"
-"""A comment: keeps proxies and clients from giving up on a quiet stream, and no client sees it as an event."""
+"""A comment: keeps proxies and clients from giving up on a quiet stream; no client takes it for an event."""
 
 DONE = b"data: [DONE]\n\n"
 
