@@ -223,6 +223,7 @@ class Scheduler:
         self._stirred = False
         if life != model.life:
             model.old_leases -= 1
+            self._yard.drop_if_gone(model)
             return
         model.leases -= 1
         if model.leases == 0:

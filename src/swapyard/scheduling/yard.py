@@ -186,7 +186,8 @@ class Yard:
 
     def drop_if_gone(self, model: Model) -> None:
         """Forget a model that the configuration no longer has, once nothing of it is left."""
-        if not model.in_policy and model.process is Process.STOPPED and model.check is CheckState.NONE:
+        gone = model.process is Process.STOPPED and model.check is CheckState.NONE and not model.in_flight
+        if gone and not model.in_policy:
             del self.models[model.name]
 
     # -- facts ------------------------------------------------------------------------------------
