@@ -5,12 +5,18 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+CONFORMANCE ?= ../shared/conformance
+UI     := src/swapyard/web/ui/index.html
+
+.PHONY: help demo test check format conformance ui clean
 
 help:
 	@echo "make demo         set up and run two demonstration models behind one address"
 	@echo "make test         set up and run the tests"
 	@echo "make check        formatting, lint, types, import rules"
+	@echo "make format       mend formatting and what lint can mend"
+	@echo "make ui           build the web UI into the package"
+	@echo "make conformance  run the black-box suite in $(CONFORMANCE)"
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -20,7 +26,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $@
 
-demo: $(STAMP)
+demo: $(STAMP) $(UI)
 	@exec $(BIN)/swapyard demo
 
 test: $(STAMP)
@@ -35,6 +41,20 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format src tests benchmarks tools
 	$(BIN)/ruff check --fix src tests benchmarks tools
+
+conformance: $(STAMP)
+	@test -f $(CONFORMANCE)/run.py || \
+	  { echo "the conformance suite is not in $(CONFORMANCE); set CONFORMANCE=/path/to/it"; exit 1; }
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python $(CONFORMANCE)/run.py --product swapyard --jobs 4 \
+	  --server '$(abspath $(BIN))/swapyard --config {config} --listen {listen}' $(ARGS)
+
+ui: $(UI)
+
+# Without npm the program runs all the same, and says where its pages would be.
+$(UI): $(shell find ui/src ui/public ui/index.html ui/package.json ui/package-lock.json ui/vite.config.ts -type f 2>/dev/null)
+	@if command -v npm >/dev/null; then \
+	  (cd ui && npm ci --no-audit --no-fund --loglevel=error && npm run build); \
+	else echo "the web UI needs Node 20 and npm to be built; going on without it"; fi
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
