@@ -350,6 +350,15 @@ class NvmlWithTwoCards:
     def nvmlDeviceGetPowerUsage(self, handle: int) -> Any:
         return self._only_the_first(handle, 76320)
 
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "570.124.06"
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle: int) -> Any:
+        return self._only_the_first(handle, (9, 0))
+
+    def nvmlDeviceGetPowerManagementLimit(self, handle: int) -> Any:
+        return self._only_the_first(handle, 700000)
+
     def nvmlDeviceGetFieldValues(self, handle: int, fields: list[int]) -> Any:
         return [SimpleNamespace(nvmlReturn=3 if handle else 0, value=SimpleNamespace(uiVal=38))]
 
@@ -375,6 +384,15 @@ def test_nvml_tells_what_each_card_supports() -> None:
     assert (geforce.index, geforce.name, geforce.pci) == (1, "NVIDIA GeForce GT 710", "0000:5e:00.0")
     assert (geforce.temp_c, geforce.mem_used_mb, geforce.mem_total_mb) == (32, 1, 2048)
     assert (geforce.vram_temp_c, geforce.gpu_util_pct, geforce.power_draw_w) == (None, None, None)
+    source.close()
+
+
+def test_nvml_tells_what_does_not_change() -> None:
+    source = Nvml(NvmlWithTwoCards())
+    h200, geforce = source.facts()
+    assert (h200.pci, h200.driver, h200.capability) == ("0000:5d:00.0", "570.124.06", "9.0")
+    assert (h200.memory_bytes, h200.power_limit_w) == (143771 << 20, 700)
+    assert (geforce.uuid, geforce.capability, geforce.power_limit_w) == ("GPU-g", "", None)
     source.close()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from swapyard.observe.gpu.readings import (
@@ -19,6 +20,19 @@ from swapyard.observe.gpu.readings import (
 )
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """One card as it was bought; "" and None are unknown.  `capability` reads like `8.6`."""
+
+    name: str
+    uuid: str
+    pci: str
+    driver: str
+    capability: str
+    memory_bytes: int | None
+    power_limit_w: float | None
 
 
 class Nvml:
@@ -60,6 +74,15 @@ class Nvml:
             for pid, used_bytes in processes.items():
                 held.setdefault(pid, {})[uuid] = used_bytes
         return held
+
+    def facts(self) -> list[CardFacts]:
+        """What does not change while the driver runs.  Raises SourceMissingError or SourceFailedError."""
+        nvml = self._opened()
+        driver = _text(_known(nvml, nvml.nvmlSystemGetDriverVersion))
+        try:
+            return [_card_facts(nvml, index, driver) for index in range(nvml.nvmlDeviceGetCount())]
+        except nvml.NVMLError as error:
+            raise SourceFailedError(f"NVML: {error}") from error
 
     def interrupt(self) -> None:
         """The library cannot be interrupted."""
@@ -108,7 +131,6 @@ def _text(value: Any) -> str:
 
 def _read_card(nvml: Any, index: int) -> Reading:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    address = _known(nvml, nvml.nvmlDeviceGetPciInfo, handle)
     utilization = _known(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
     memory = _memory(nvml, handle)
     power_mw = _known(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
@@ -116,7 +138,7 @@ def _read_card(nvml: Any, index: int) -> Reading:
         index=index,
         name=_text(_known(nvml, nvml.nvmlDeviceGetName, handle)),
         uuid=_text(_known(nvml, nvml.nvmlDeviceGetUUID, handle)),
-        pci=pci_address(_text(address.busId)) if address is not None else "",
+        pci=_address(nvml, handle),
         temp_c=_known(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
         vram_temp_c=_memory_temperature(nvml, handle),
         gpu_util_pct=utilization.gpu if utilization is not None else None,
@@ -125,6 +147,27 @@ def _read_card(nvml: Any, index: int) -> Reading:
         fan_speed_pct=_known(nvml, nvml.nvmlDeviceGetFanSpeed, handle),
         power_draw_w=power_mw / 1000 if power_mw is not None else None,
     )
+
+
+def _card_facts(nvml: Any, index: int, driver: str) -> CardFacts:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    capability = _known(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
+    memory = _memory(nvml, handle)
+    limit_mw = _known(nvml, nvml.nvmlDeviceGetPowerManagementLimit, handle)
+    return CardFacts(
+        name=_text(_known(nvml, nvml.nvmlDeviceGetName, handle)),
+        uuid=_text(_known(nvml, nvml.nvmlDeviceGetUUID, handle)),
+        pci=_address(nvml, handle),
+        driver=driver,
+        capability=f"{capability[0]}.{capability[1]}" if capability else "",
+        memory_bytes=memory.total if memory is not None and memory.total > 0 else None,
+        power_limit_w=limit_mw / 1000 if limit_mw else None,
+    )
+
+
+def _address(nvml: Any, handle: Any) -> str:
+    address = _known(nvml, nvml.nvmlDeviceGetPciInfo, handle)
+    return pci_address(_text(address.busId)) if address is not None else ""
 
 
 def _memory(nvml: Any, handle: Any) -> Any:
