@@ -25,9 +25,11 @@ from swapyard.observe.captures import MEBIBYTE, Captures
 from swapyard.observe.exchange import Exchange
 from swapyard.observe.recorder import Recorder
 from swapyard.observe.store import ActivityStore
+from swapyard.observe.writer import BACKLOG_LIMIT_ITEMS
 
 JSON = [(b"content-type", b"application/json")]
 STREAM = [(b"content-type", b"text/event-stream")]
+STREAM_END = b'\ndata: {"usage":{"prompt_tokens":3}}\n\n'
 
 
 class Bench:
@@ -527,13 +529,57 @@ def test_a_reply_of_two_hundred_megabytes_adds_bounded_memory(content_type: byte
                 exchange.body(bytes([number % 251]) * 65_536)
                 if number % 16 == 0:
                     await asyncio.sleep(0)
-            exchange.body(b'\ndata: {"usage":{"prompt_tokens":3}}\n\n')
+            exchange.body(STREAM_END)
             bench.recorder.end(exchange)
             row = await bench.row()
             assert row["details"]["resp_bytes"] > 209_000_000
             assert peak_rss_bytes() - rss_before < 100 * MEBIBYTE
             if content_type == b"text/event-stream":
                 assert row["tokens"]["input_tokens"] == 3
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("facts", "input_tokens"),
+    [(STREAM, 3), (JSON, 3), ([*STREAM, (b"content-encoding", b"br")], 0)],
+    ids=["stream", "json", "encoded"],
+)
+def test_what_passes_faster_than_it_can_be_observed_costs_the_capture_first(
+    facts: list[tuple[bytes, bytes]], input_tokens: int
+) -> None:
+    async def test() -> None:
+        recorder = Recorder(ActivityStore.open(None), Captures(), publish=lambda _: None)
+        exchange = recorder.begin(method="POST", path="/v1/chat/completions", model="m")
+        exchange.answered(200, facts)
+        exchange.body(b'{"data":"' if facts is JSON else b"data: {}\n")
+        for _ in range(1000):
+            exchange.body(b"x" * 65_536)
+        exchange.body(b'","usage":{"prompt_tokens":3}}' if facts is JSON else STREAM_END)
+        recorder.end(exchange)
+        assert 0 < recorder.lost["body_bytes"] < 1001 * 65_536
+        recorder.start()
+        await recorder.flushed()
+        page = recorder.store.page(ActivityQuery(), recorder.captures.has)
+        (row,) = page["data"]
+        assert row["tokens"]["input_tokens"] == input_tokens
+        assert not row["has_capture"]
+        await recorder.close()
+        recorder.store.close()
+
+    run(test)
+
+
+def test_rows_beyond_what_may_wait_are_counted_as_lost(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        recorder = Recorder(ActivityStore.open(None), Captures(0), publish=lambda _: None)
+        for _ in range(BACKLOG_LIMIT_ITEMS + 5):
+            recorder.end(recorder.begin(method="POST", path="/infill", model="m"))
+        assert recorder.lost["rows"] == 5
+        assert caplog.text.count("rows are lost") == 1
+        recorder.start()
+        await recorder.close(timeout=30)
+        recorder.store.close()
 
     run(test)
 

@@ -398,3 +398,15 @@ def test_a_killed_process_leaves_every_row_older_than_a_second(path: Path) -> No
     look.close()
     assert models == [f"m{number}" for number in range(1, total + 1)]
     store.close()
+
+
+def test_statistics_that_took_long_are_given_again_for_a_while(path: Path) -> None:
+    ticks = iter([0, 1, 5, 10.9, 11.1, 12.1])
+    store = ActivityStore.open(path, clock=lambda: next(ticks))
+    store.add([row()])
+    assert store.statistics()["total_requests"] == 1
+    store.add([row()])
+    assert store.statistics()["total_requests"] == 1
+    assert store.statistics()["total_requests"] == 1
+    assert store.statistics()["total_requests"] == 2
+    store.close()

@@ -11,6 +11,8 @@ from typing import Any
 import brotli
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from swapyard.observe.reply import ERROR_LIMIT_BYTES, Reading, ReplyReader, error_text
 from swapyard.observe.usage import NOTHING, Tokens
@@ -187,13 +189,14 @@ def test_the_usage_at_the_end_of_a_very_long_event_is_found(piece_bytes: int) ->
     assert listed(read(body, content_type="text/event-stream", piece_bytes=piece_bytes).tokens)[:2] == [7, 2]
 
 
-def test_after_a_gap_a_stream_is_picked_up_at_the_next_line() -> None:
+@pytest.mark.parametrize("rest", [b'tokens":99}}\n\n', b"\n"])
+def test_after_a_gap_a_stream_is_picked_up_at_the_next_line(rest: bytes) -> None:
     reader = ReplyReader(
         status=200, content_type="text/event-stream", content_encoding="", path="/", keep_limit_bytes=1000
     )
     reader.feed([b'data: {"usage":{"prompt_tokens":4}}\n\ndata: {"usage":{"prompt_'])
     reader.gap()
-    reader.feed([b'tokens":99}}\n\ndata: {"usage":{"completion_tokens":6}}\n\n'])
+    reader.feed([rest + b'data: {"usage":{"completion_tokens":6}}\n\n'])
     reading = reader.finish(complete=True)
     assert listed(reading.tokens)[:2] == [4, 6]
     assert reading.body is None
@@ -240,3 +243,53 @@ def test_a_long_error_text_is_cut() -> None:
 
 def test_blank_error_texts_are_passed_over() -> None:
     assert error_text(500, b'{"error":" ","message":"  ","detail":"this"}') == "this"
+
+
+@pytest.mark.parametrize("milliseconds", ["1e-320", "5e-324", "1e-9"])
+def test_times_too_short_to_divide_by_count_as_none(milliseconds: str) -> None:
+    metrics = f'{{"time_to_first_token_ms":{milliseconds},"mean_itl_ms":{milliseconds}}}'
+    tokens = read(f'{{"usage":{{"prompt_tokens":5}},"metrics":{metrics}}}'.encode()).tokens
+    assert listed(tokens) == [5, 0, -1, -1, -1, -1, -1]
+
+
+PARTS = st.sampled_from(
+    [
+        b"data: ",
+        b'{"usage":',
+        b'{"prompt_tokens":3',
+        b"}",
+        b"\n",
+        b"\r\n",
+        b'"timings":{"prompt_n":2}',
+        b'{"message":{"usage":{"input_tokens":4}}}',
+        b'{"response":"text"}',
+        b'"',
+        b"\\",
+        b"[DONE]",
+        b",",
+        b"\xff",
+    ]
+)
+
+
+@given(st.lists(PARTS, max_size=30), st.lists(st.integers(1, 40), max_size=20))
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
+def test_any_cut_of_any_reply_reads_the_same_and_never_raises(
+    content_type: str, parts: list[bytes], sizes: list[int]
+) -> None:
+    body = b"".join(parts)
+    whole = read(body, content_type=content_type)
+    reader = ReplyReader(
+        status=200, content_type=content_type, content_encoding="", path="/v1/messages", keep_limit_bytes=0
+    )
+    rest = body
+    for size in sizes:
+        reader.feed([rest[:size]])
+        rest = rest[size:]
+    reader.feed([rest])
+    assert reader.finish(complete=True) == whole
+
+
+@given(st.binary(max_size=200), st.sampled_from(sorted(CODINGS)))
+def test_rubbish_in_any_coding_never_raises(body: bytes, coding: str) -> None:
+    assert read(body, coding=coding, piece_bytes=7).tokens == NOTHING or b"usage" in body

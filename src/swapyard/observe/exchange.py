@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from enum import Flag, auto
 from typing import TYPE_CHECKING
 
-from swapyard.observe.header_map import first_value
-
 if TYPE_CHECKING:
     from swapyard.observe.reply import ReplyReader
 
@@ -67,6 +65,7 @@ class Exchange:
         "cancel",
         "chunks",
         "chunks_bytes",
+        "content_encoding",
         "content_type",
         "ended",
         "ended_at",
@@ -158,6 +157,7 @@ class Exchange:
         self.response_headers: Headers = ()
         self.response_bytes = 0
         self.content_type = ""
+        self.content_encoding = ""
         self.look_for_token = False
         self.chunks: list[bytes] = []
         self.chunks_bytes = 0
@@ -176,11 +176,15 @@ class Exchange:
         """This status and these headers go out to the client now."""
         self.status = status
         self.response_headers = headers
-        self.content_type = first_value(headers, b"content-type")
+        self.content_type = self.content_encoding = ""
+        for name, value in reversed(headers):  # the first of each name counts
+            length = len(name)  # tells most names apart without making a lower-case copy
+            if length == 12 and name.lower() == b"content-type":
+                self.content_type = value.decode("latin-1")
+            elif length == 16 and name.lower() == b"content-encoding":
+                self.content_encoding = value.decode("latin-1")
         # The text of an encoded stream cannot be seen in passing.
-        self.look_for_token = "text/event-stream" in self.content_type and not first_value(
-            headers, b"content-encoding"
-        )
+        self.look_for_token = not self.content_encoding and "text/event-stream" in self.content_type
         self.hooks.answered(self)
 
     def body(self, chunk: bytes) -> None:

@@ -31,14 +31,6 @@ def header_map(
     return shown
 
 
-def first_value(headers: RawHeaders, name: bytes) -> str:
-    """The first value of a header (`name` in lower case), "" if it is not there."""
-    for raw_name, raw_value in headers:
-        if raw_name == name or raw_name.lower() == name:
-            return raw_value.decode("latin-1")
-    return ""
-
-
 @lru_cache(maxsize=1024)
 def _spell(raw_name: bytes) -> tuple[str, str]:
     lower = raw_name.decode("latin-1").lower()

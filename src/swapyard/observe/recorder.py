@@ -189,12 +189,8 @@ class Recorder:
 
     def _hand_over_last(self, exchange: Exchange) -> None:
         chunks, exchange.chunks = exchange.chunks, []
-        request_bytes = len(exchange.request_body or b"")
-        size_bytes = exchange.chunks_bytes + request_bytes
-        if not self._writer.submit(Segment(exchange, chunks, size_bytes, exchange.has_gap, last=True)):
-            # The bodies are given up first; without them only a standing disk can refuse the row.
-            exchange.parts, exchange.request_body = Parts.NONE, None
-            self._writer.submit(Segment(exchange, [], 0, gap=True, last=True))
+        size_bytes = exchange.chunks_bytes + len(exchange.request_body or b"")
+        self._writer.submit(Segment(exchange, chunks, size_bytes, exchange.has_gap, last=True))
 
     def _keep_request_body(self, exchange: Exchange, body: bytes) -> None:
         limit = self.captures.plain_limit_bytes

@@ -29,7 +29,7 @@ class StreamEvent(msgspec.Struct):
 
 
 class StreamUsage:
-    """Feed it the decoded bytes of a stream in any cut; ask for `tokens` at any time.
+    """Feed it the decoded bytes of a stream in any cut; at the end ask for `tokens`.
 
     Usage adds up over events: Anthropic tells the input in its first event and the output
     in a later one, and some engines end with a usage of zeros that must not erase the real one.
@@ -60,7 +60,7 @@ class StreamUsage:
         self._rest, self._long, self._skipping = b"", None, True
 
     def tokens(self) -> Tokens:
-        """What the events so far add up to, a last line without its line feed included."""
+        """What the events add up to, a last line without its line feed included."""
         self._finish_line(b"")
         if self._counts.empty and self._timings is None and self._metrics is None:
             return NOTHING
@@ -80,7 +80,7 @@ class StreamUsage:
 
     def _finish_line(self, end: bytes) -> None:
         if self._skipping:
-            self._skipping = not end
+            self._skipping = False
         elif self._long is not None:
             self._long.feed(end)
             self._read_long(self._long)

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swapyard.observe.activity import ActivityRow, metadata_json
+from swapyard.observe.activity import ActivityRow
 from swapyard.observe.activity_query import SORT_COLUMNS, ActivityQuery
-from swapyard.observe.schema import ACTIVITY_COLUMNS, DETAIL_COLUMNS, StoreError, prepare
+from swapyard.observe.activity_table import (
+    COLUMNS,
+    FROM,
+    INSERT_ACTIVITY,
+    INSERT_DETAILS,
+    activity_values,
+    detail_values,
+    row_from,
+)
+from swapyard.observe.schema import StoreError, prepare
 from swapyard.observe.statistics import statistics
-from swapyard.observe.usage import Tokens
 
 DEFAULT_ROWS_IN_MEMORY = 1000
 
 BUSY_TIMEOUT = 5.0
 """Seconds that another program may hold the file before a write of ours is given up."""
+
+
+_LONG = 0.25
+"""Seconds from which on working out statistics is too much for every second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +46,28 @@ class Retention:
 class ActivityStore:
     """Every method may block; call them from threads, in any number of them.
 
-    Writes and reads of a file go over two connections, so that a long read never holds up
-    the writer (WAL).  A database in memory lives in one connection, which they share.
+    A file has three connections: rows go in, pages come out and statistics are worked out
+    beside each other, none waiting for another (WAL).  A database in memory lives in one
+    connection, and is small.
     """
 
     def __init__(
-        self, writer: sqlite3.Connection, reader: sqlite3.Connection, retention: Retention, path: Path | None
+        self,
+        writer: _Connection,
+        pages: _Connection,
+        figures: _Connection,
+        retention: Retention,
+        path: Path | None,
+        clock: Callable[[], float],
     ) -> None:
         self.path = path
         self._writer = writer
-        self._reader = reader
+        self._pages = pages
+        self._figures = figures
         self._retention = retention
-        self._write_lock = threading.Lock()
-        self._read_lock = self._write_lock if reader is writer else threading.Lock()
+        self._clock = clock
+        # Statistics that took long, by model: when they stop being good enough, and what they were.
+        self._known: dict[str, tuple[float, dict[str, Any]]] = {}
 
     @classmethod
     def open(
@@ -55,6 +76,7 @@ class ActivityStore:
         *,
         rows_in_memory: int = DEFAULT_ROWS_IN_MEMORY,
         retention: Retention | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> ActivityStore:
         """Open or create the log; None keeps it in memory, `rows_in_memory` rows of it (<= 0: the default).
 
@@ -62,20 +84,20 @@ class ActivityStore:
         """
         if path is None:
             rows = rows_in_memory if rows_in_memory > 0 else DEFAULT_ROWS_IN_MEMORY
-            connection = _connect(":memory:")
-            prepare(connection)
-            return cls(connection, connection, Retention(rows=rows), None)
-        writer: sqlite3.Connection | None = None
+            only = _Connection(":memory:")
+            prepare(only.sqlite)
+            return cls(only, only, only, Retention(rows=rows), None, clock)
+        opened: list[_Connection] = []
         try:
-            writer = _connect(str(path))
-            _use_wal(writer)
-            prepare(writer)
-            reader = _connect(str(path))
+            opened.append(_Connection(str(path)))
+            _use_wal(opened[0].sqlite)
+            prepare(opened[0].sqlite)
+            opened += [_Connection(str(path)), _Connection(str(path))]
         except (sqlite3.Error, StoreError) as error:
-            if writer is not None:
-                writer.close()
+            for connection in opened:
+                connection.close()
             raise StoreError(f"{path}: {error}") from error
-        return cls(writer, reader, retention or Retention(), path)
+        return cls(opened[0], opened[1], opened[2], retention or Retention(), path, clock)
 
     def set_retention(self, *, rows_in_memory: int, retention: Retention | None) -> None:
         """Take over changed limits; they apply from the next `prune` on."""
@@ -90,27 +112,21 @@ class ActivityStore:
 
         Ids follow the greatest one ever used in this database, by whomever.  Raises sqlite3.Error.
         """
-        with self._write_lock, _transaction(self._writer, "BEGIN IMMEDIATE"):
-            for activity_id, row in enumerate(rows, start=self._greatest_id() + 1):
+        with self._writer.transaction("BEGIN IMMEDIATE") as database:
+            for activity_id, row in enumerate(rows, start=_greatest_id(database) + 1):
                 row.id = activity_id
-            self._writer.executemany(_INSERT_ACTIVITY, [_activity_values(row) for row in rows])
-            self._writer.executemany(_INSERT_DETAILS, [_detail_values(row) for row in rows])
+            database.executemany(INSERT_ACTIVITY, [activity_values(row) for row in rows])
+            database.executemany(INSERT_DETAILS, [detail_values(row) for row in rows])
             if self._retention.rows is not None:
-                self._delete_up_to(rows[-1].id - self._retention.rows)
+                _delete_up_to(database, rows[-1].id - self._retention.rows)
 
     def prune(self, now_at: float) -> None:
         """Delete what the retention no longer covers; `now_at` is the wall clock's seconds."""
-        with self._write_lock, _transaction(self._writer, "BEGIN IMMEDIATE"):
+        with self._writer.transaction("BEGIN IMMEDIATE") as database:
             if self._retention.rows is not None:
-                self._delete_up_to(self._greatest_id() - self._retention.rows)
+                _delete_up_to(database, _greatest_id(database) - self._retention.rows)
             if self._retention.age is not None:
-                oldest = int(now_at - self._retention.age)
-                self._writer.execute(
-                    "DELETE FROM activity_details WHERE activity_id IN"
-                    " (SELECT id FROM activity WHERE ts_created < ?)",
-                    (oldest,),
-                )
-                self._writer.execute("DELETE FROM activity WHERE ts_created < ?", (oldest,))
+                _delete_before(database, int(now_at - self._retention.age))
 
     def page(self, query: ActivityQuery, has_capture: Callable[[Iterable[int]], set[int]]) -> dict[str, Any]:
         """One page of rows with the totals of everything that the filters match, as the API shows it.
@@ -122,13 +138,13 @@ class ActivityStore:
         order = f"{SORT_COLUMNS[query.sort]} {direction}"
         if query.sort != "id":
             order += f", id {direction}"
-        with self._read_lock, _transaction(self._reader, "BEGIN"):
-            (total,) = self._reader.execute(f"SELECT count(*) {_FROM} WHERE {where}", values).fetchone()
-            found = self._reader.execute(
-                f"SELECT {_ALL_COLUMNS} {_FROM} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
+        with self._pages.transaction("BEGIN") as database:
+            (total,) = database.execute(f"SELECT count(*) {FROM} WHERE {where}", values).fetchone()
+            found = database.execute(
+                f"SELECT {COLUMNS} {FROM} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
                 [*values, query.limit, (query.page - 1) * query.limit],
             ).fetchall()
-        rows = [_row(values) for values in found]
+        rows = [row_from(values) for values in found]
         captured = has_capture([row.id for row in rows])
         return {
             "data": [row.json(has_capture=row.id in captured) for row in rows],
@@ -139,30 +155,54 @@ class ActivityStore:
         }
 
     def statistics(self, model: str = "") -> dict[str, Any]:
-        """Totals and histograms of one model, of all models if `model` is ""."""
-        with self._read_lock, _transaction(self._reader, "BEGIN"):
-            return statistics(self._reader, model)
+        """Totals and histograms of one model, of all models if `model` is "".
+
+        Of millions of rows they take seconds, and watchers ask every second: what took long is
+        given again for ten times as long as it took.
+        """
+        with self._figures.transaction("BEGIN") as database:
+            began = self._clock()
+            good_until, known = self._known.get(model, (0.0, {}))
+            if began < good_until:
+                return known
+            figures = statistics(database, model)
+            took = self._clock() - began
+            self._known.pop(model, None)
+            if took > _LONG:
+                self._known[model] = (began + 11 * took, figures)
+        return figures
 
     def close(self) -> None:
         """Close the database; a file is then complete without its -wal."""
-        with self._read_lock:
-            if self._reader is not self._writer:
-                self._reader.close()
-        with self._write_lock:
-            self._writer.close()
-
-    def _greatest_id(self) -> int:
-        row = self._writer.execute("SELECT seq FROM sqlite_sequence WHERE name = 'activity'").fetchone()
-        return int(row[0]) if row else 0
-
-    def _delete_up_to(self, last_id: int) -> None:
-        self._writer.execute("DELETE FROM activity WHERE id <= ?", (last_id,))
-        self._writer.execute("DELETE FROM activity_details WHERE activity_id <= ?", (last_id,))
+        for connection in (self._figures, self._pages, self._writer):
+            connection.close()
 
 
-def _connect(database: str) -> sqlite3.Connection:
-    # Transactions are begun and ended here, by name; and connections serve several threads, one at a time.
-    return sqlite3.connect(database, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+class _Connection:
+    """A connection that serves several threads, one at a time."""
+
+    def __init__(self, database: str) -> None:
+        # Transactions are begun and ended below, by name.
+        self.sqlite = sqlite3.connect(
+            database, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self.sqlite.execute(begin)
+            try:
+                yield self.sqlite
+                self.sqlite.execute("COMMIT")
+            except BaseException:
+                if self.sqlite.in_transaction:
+                    self.sqlite.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        with self._lock:
+            self.sqlite.close()
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -173,112 +213,19 @@ def _use_wal(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
-    connection.execute(begin)
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+def _greatest_id(database: sqlite3.Connection) -> int:
+    row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'activity'").fetchone()
+    return int(row[0]) if row else 0
 
 
-_FROM = "FROM activity LEFT JOIN activity_details ON activity_id = id"
-_ALL_COLUMNS = ", ".join((*ACTIVITY_COLUMNS, *DETAIL_COLUMNS[1:]))
-_INSERT_ACTIVITY = (
-    f"INSERT INTO activity ({', '.join(ACTIVITY_COLUMNS)}) VALUES ({', '.join('?' * len(ACTIVITY_COLUMNS))})"
-)
-_INSERT_DETAILS = (
-    f"INSERT OR REPLACE INTO activity_details ({', '.join(DETAIL_COLUMNS)})"
-    f" VALUES ({', '.join('?' * len(DETAIL_COLUMNS))})"
-)
+def _delete_up_to(database: sqlite3.Connection, last_id: int) -> None:
+    database.execute("DELETE FROM activity WHERE id <= ?", (last_id,))
+    database.execute("DELETE FROM activity_details WHERE activity_id <= ?", (last_id,))
 
 
-def _activity_values(row: ActivityRow) -> tuple[object, ...]:
-    return (
-        row.id,
-        int(row.created_at),
-        row.model,
-        row.req_path,
-        row.resp_content_type,
-        row.resp_status_code,
-        row.tokens.cached,
-        row.tokens.drafted,
-        row.tokens.accepted,
-        row.tokens.input,
-        row.tokens.output,
-        row.tokens.prompt_per_s,
-        row.tokens.generated_per_s,
-        row.duration_ms,
-        row.error_msg,
-        metadata_json(row.metadata),
+def _delete_before(database: sqlite3.Connection, created_at: int) -> None:
+    database.execute(
+        "DELETE FROM activity_details WHERE activity_id IN (SELECT id FROM activity WHERE ts_created < ?)",
+        (created_at,),
     )
-
-
-def _detail_values(row: ActivityRow) -> tuple[object, ...]:
-    return (
-        row.id,
-        row.request_id,
-        row.arrived_at,
-        row.requested,
-        row.key,
-        row.wait_reason,
-        row.queue_ms,
-        row.load_ms,
-        row.relay_ms,
-        row.first_byte_ms,
-        row.first_token_ms,
-        row.resp_bytes,
-        row.measured_prompt_per_s,
-        row.measured_generated_per_s,
-    )
-
-
-def _row(values: Sequence[Any]) -> ActivityRow:
-    (row_id, created, model, path, content_type, status, cached, drafted, accepted, *rest) = values
-    (read, written, prompt_per_s, generated_per_s, duration_ms, error, metadata, *details) = rest
-    row = ActivityRow(
-        id=row_id,
-        created_at=created,
-        model=model,
-        req_path=path,
-        resp_content_type=content_type,
-        resp_status_code=status,
-        tokens=Tokens(read, written, cached, drafted, accepted, prompt_per_s, generated_per_s),
-        duration_ms=duration_ms,
-        error_msg=error,
-        metadata=_metadata(metadata),
-    )
-    if details[0] is None:
-        return row
-    (request_id, arrived_at, requested, key, reason, queue_ms, load_ms, relay_ms, *late) = details
-    (first_byte_ms, first_token_ms, resp_bytes, measured_prompt, measured_generated) = late
-    return replace(
-        row,
-        request_id=request_id,
-        arrived_at=arrived_at,
-        requested=requested,
-        key=key,
-        wait_reason=reason,
-        queue_ms=queue_ms,
-        load_ms=load_ms,
-        relay_ms=relay_ms,
-        first_byte_ms=first_byte_ms,
-        first_token_ms=first_token_ms,
-        resp_bytes=resp_bytes,
-        measured_prompt_per_s=measured_prompt,
-        measured_generated_per_s=measured_generated,
-    )
-
-
-def _metadata(text: str) -> dict[str, str]:
-    """What another program wrote here may be anything; then there is no metadata."""
-    try:
-        members = json.loads(text) if text else {}
-    except ValueError:
-        return {}
-    if not isinstance(members, dict):
-        return {}
-    return {str(name): str(value) for name, value in members.items()}
+    database.execute("DELETE FROM activity WHERE ts_created < ?", (created_at,))

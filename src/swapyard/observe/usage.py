@@ -16,6 +16,10 @@ _MOST = 10**12
 """Larger numbers are nobody's token count; and millions of rows of them still add up in 64 bits."""
 
 
+_LEAST_MS = 1e-6
+"""Times below are as good as 0: nothing to divide by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """What one reply cost, as recorded: counts in tokens, speeds in tokens per second.
@@ -176,10 +180,10 @@ def _with_metrics(tokens: Tokens, metrics: dict[str, Any]) -> Tokens:
         accepted = whole(speculative["num_accepted_draft_tokens"])
     prompt_per_s, generated_per_s = tokens.prompt_per_s, tokens.generated_per_s
     first_token_ms = real(metrics.get("time_to_first_token_ms"))
-    if first_token_ms > 0:
+    if first_token_ms > _LEAST_MS:
         prompt_per_s = (tokens.input - max(tokens.cached, 0)) / (first_token_ms / 1000)
     between_tokens_ms = real(metrics.get("mean_itl_ms"))
-    if between_tokens_ms > 0:
+    if between_tokens_ms > _LEAST_MS:
         generated_per_s = 1000 / between_tokens_ms
     return Tokens(
         input=tokens.input,

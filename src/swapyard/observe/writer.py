@@ -14,7 +14,7 @@ from swapyard.observe.activity import ActivityRow, row_of
 from swapyard.observe.capture_codec import Capture
 from swapyard.observe.captures import Captures
 from swapyard.observe.exchange import Exchange, Parts
-from swapyard.observe.header_map import ALWAYS_REDACTED, first_value, header_map
+from swapyard.observe.header_map import ALWAYS_REDACTED, header_map
 from swapyard.observe.reply import Reading, ReplyReader
 from swapyard.observe.store import ActivityStore
 
@@ -32,7 +32,9 @@ KEPT_LIMIT_BYTES = 128 * 1024 * 1024
 GATHER = 0.05
 """Seconds in which rows gather for one transaction; what a killed process can lose is this much."""
 
-BATCH_ITEMS = 1000
+BATCH_ITEMS = 128
+"""Items of one transaction; small, because the event loop waits while one is put together."""
+
 
 QUIET_ROWS = 20
 """Rows of one transaction above which captures have to wait: packing costs more than all the rest."""
@@ -135,16 +137,20 @@ class Writer:
         self._thread.start()
 
     def submit(self, segment: Segment) -> bool:
-        """Take a segment for observation; False if there is no room, and the segment is forgotten."""
-        # The end of a reply is where usage stands, and it is small: it gets twice the room.
-        limit = BACKLOG_LIMIT_BYTES * (2 if segment.last else 1)
-        full = self._submitted_bytes - self._consumed_bytes + segment.size_bytes > limit
-        if full and segment.size_bytes:
-            self._count_loss(segment)
-            return False
+        """Take a segment for observation; False if there is no room, and the segment is forgotten.
+
+        The end of a reply comes without its bytes rather than not at all: the row needs little room.
+        """
         if len(self._queue) >= BACKLOG_LIMIT_ITEMS:
-            self._count_loss(segment)
+            self._count_lost(segment)
             return False
+        # The end of a reply is where usage stands, and it is small: it gets twice the room.
+        limit_bytes = BACKLOG_LIMIT_BYTES * (2 if segment.last else 1)
+        if segment.size_bytes and self._backlog_bytes + segment.size_bytes > limit_bytes:
+            self._count_lost_bytes(segment)
+            if not segment.last:
+                return False
+            segment = _without_bodies(segment)
         self._submitted_bytes += segment.size_bytes
         self._queue.append(segment)
         if self._asleep:
@@ -165,32 +171,41 @@ class Writer:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _count_loss(self, segment: Segment) -> None:
+    @property
+    def _backlog_bytes(self) -> int:
+        return self._submitted_bytes - self._consumed_bytes
+
+    def _count_lost(self, segment: Segment) -> None:
+        self._count_lost_bytes(segment)
         if segment.last:
             self.lost_rows += 1
             if self.lost_rows == 1:
                 log.error("the activity log cannot keep up; rows are lost")
-        else:
-            self.lost_bytes += segment.size_bytes
-            if self.lost_bytes == segment.size_bytes:
-                log.warning("replies pass faster than they can be observed; captures are dropped")
+
+    def _count_lost_bytes(self, segment: Segment) -> None:
+        if segment.size_bytes and not self.lost_bytes:
+            log.warning("replies pass faster than they can be observed; captures are dropped")
+        self.lost_bytes += segment.size_bytes
 
     def _run(self) -> None:
         while not (self._closing and not self._queue):
             self._prune_if_due()
-            self._sleep_until_work()
-            self._gather()
-            while self._queue:
-                self._work_off_batch()
+            if self._queue:
+                self._gather()
+                while self._queue:
+                    self._work_off_batch()
+            elif self._captures.pack_one():
+                self._breathe()
+            else:
+                self._sleep_until_work()
 
     def _sleep_until_work(self) -> None:
-        if not self._queue and not self._closing and not self._captures.pack_one():
-            self._asleep = True
-            # Looked at again, because a segment may have come before the flag was up.
-            if not self._queue:
-                self._wake.wait(PRUNE_PERIOD)
-            self._asleep = False
-            self._wake.clear()
+        self._asleep = True
+        # Looked at again, because a segment may have come before the flag was up.
+        if not self._queue and not self._closing:
+            self._wake.wait(PRUNE_PERIOD)
+        self._asleep = False
+        self._wake.clear()
 
     def _gather(self) -> None:
         """Let rows gather for one transaction; in quiet times, captures are packed meanwhile."""
@@ -216,6 +231,7 @@ class Writer:
             self._observe(item, ended)
             self._consumed_bytes += item.size_bytes
             self._breathe()
+        self._breathe()
         self._commit(ended)
         self._batch_rows = len(ended)
         for turn in turns:
@@ -250,7 +266,7 @@ class Writer:
         return ReplyReader(
             status=exchange.status,
             content_type=exchange.content_type,
-            content_encoding=first_value(exchange.response_headers, b"content-encoding"),
+            content_encoding=exchange.content_encoding,
             path=exchange.recorded_path,
             keep_limit_bytes=self._captures.plain_limit_bytes if keep else 0,
         )
@@ -300,3 +316,9 @@ class Writer:
         if time.monotonic() - self._stretch_began > _STRETCH:
             time.sleep(_BREATH)
             self._stretch_began = time.monotonic()
+
+
+def _without_bodies(segment: Segment) -> Segment:
+    exchange = segment.exchange
+    exchange.parts, exchange.request_body = Parts.NONE, None
+    return Segment(exchange, [], 0, gap=True, last=True)
