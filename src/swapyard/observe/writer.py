@@ -37,7 +37,7 @@ BATCH_ITEMS = 128
 
 
 QUIET_ROWS = 20
-"""Rows of one transaction above which captures have to wait: packing costs more than all the rest."""
+"""Rows of one period above which captures have to wait: packing costs more than all the rest."""
 
 PRUNE_PERIOD = 60.0
 
@@ -128,7 +128,7 @@ class Writer:
         self._hurry = threading.Event()
         self._asleep = False
         self._closing = False
-        self._batch_rows = 0
+        self._recent_rows = 0
         self._prune_due = 0.0
         self._stretch_began = 0.0
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
@@ -192,8 +192,9 @@ class Writer:
             self._prune_if_due()
             if self._queue:
                 self._gather()
+                self._recent_rows = 0
                 while self._queue:
-                    self._work_off_batch()
+                    self._recent_rows += self._work_off_batch()
             elif self._captures.pack_one():
                 self._breathe()
             else:
@@ -211,14 +212,15 @@ class Writer:
         """Let rows gather for one transaction; in quiet times, captures are packed meanwhile."""
         until = time.monotonic() + GATHER
         while not self._hurry.is_set() and (left := until - time.monotonic()) > 0:
-            if self._batch_rows <= QUIET_ROWS and self._captures.pack_one():
+            if self._recent_rows <= QUIET_ROWS and self._captures.pack_one():
                 self._breathe()
             else:
                 self._hurry.wait(left)
         if not self._closing:
             self._hurry.clear()
 
-    def _work_off_batch(self) -> None:
+    def _work_off_batch(self) -> int:
+        """Take what is there, some of it at least; the number of requests that had ended."""
         ended: list[tuple[ActivityRow, Draft | None]] = []
         turns: list[Turn] = []
         for _ in range(BATCH_ITEMS):
@@ -233,10 +235,10 @@ class Writer:
             self._breathe()
         self._breathe()
         self._commit(ended)
-        self._batch_rows = len(ended)
         for turn in turns:
             before, self._store = self._store, turn.store or self._store
             turn.done(before)
+        return len(ended)
 
     def _observe(self, segment: Segment, ended: list[tuple[ActivityRow, Draft | None]]) -> None:
         exchange = segment.exchange
