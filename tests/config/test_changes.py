@@ -71,4 +71,4 @@ def test_running_out_of_ports_is_a_problem_not_a_number(problems: Callable[[str]
     loaded = generation("startPort: 65535\n" + models(m=PORT))
     assert loaded.ports == {"m": 65535}
     [problem] = problems("startPort: 65535\n" + models(m=PORT, n=PORT))
-    assert "model n: no number below 65536" in problem
+    assert "model n: no number up to 65535" in problem

@@ -56,6 +56,7 @@ def test_a_problem_reads_as_file_line_path_and_rule(problems: Problems) -> None:
 
 def test_a_value_that_was_reported_is_not_reported_again(problems: Problems) -> None:
     assert len(problems("models: {m: {cmd: s, proxy: 'http://${env.UNSET}', ttl: '${x}'}}\n")) == 2
+    assert len(problems("models: {m: {cmd: 's ${env.UNSET}'}}\n")) == 1
     assert len(problems("apiKeys: [ok, []]\n")) == 1
     assert len(problems("models: {m: ~}\n")) == 1
 
@@ -195,6 +196,12 @@ def test_values_of_the_wrong_kind_show_what_was_found(problems: Problems) -> Non
 def test_numbers_that_json_does_not_know_are_refused_in_parameters(problems: Problems) -> None:
     [problem] = problems("models: {m: {cmd: s, proxy: 'http://h', filters: {setParams: {a: [1, .inf]}}}}\n")
     assert "JSON knows no such number" in problem
+
+
+def test_a_first_port_that_no_port_can_have_is_refused(problems: Problems) -> None:
+    assert problems("startPort: 70000\nmodels: {m: {cmd: 's ${PORT}'}}\n") == [
+        "config.yaml:1: startPort: startPort must be between 1 and 65535, got 70000"
+    ]
 
 
 def test_an_endpoint_that_cannot_be_part_of_a_url_is_refused(problems: Problems) -> None:

@@ -6,6 +6,7 @@ import os
 
 from swapyard.config.findings import Findings
 from swapyard.config.patterns import compile_pattern
+from swapyard.config.ports import LAST_PORT
 from swapyard.config.scalars import render
 from swapyard.config.schema import Document, ModelConfig, StoreConfig
 from swapyard.config.sources import reason
@@ -37,8 +38,9 @@ def _check_globals(document: Document, found: Findings) -> None:
         found.error(
             ("performance", "every"), f"performance: every must be at least 5s, got {render(float(every))}s"
         )
-    if document.start_port < 1:
-        found.error(("startPort",), f"startPort must be at least 1, got {document.start_port}")
+    if not 1 <= document.start_port <= LAST_PORT:
+        rule = f"startPort must be between 1 and {LAST_PORT}, got {document.start_port}"
+        found.error(("startPort",), rule)
     if document.global_ttl < 0:
         found.error(("globalTTL",), f"globalTTL must be >= 0, got {document.global_ttl:g}")
     if document.unload_timeout < 0:
@@ -69,7 +71,7 @@ def _check_ignore_paths(patterns: tuple[str, ...], found: Findings) -> None:
         try:
             compile_pattern(pattern)
         except ValueError as error:
-            rule = f'upstream.ignorePaths: invalid regular expression "{pattern}": {error}'
+            rule = f'invalid regular expression "{pattern}": {error}'
             found.error(("upstream", "ignorePaths", index), rule)
 
 

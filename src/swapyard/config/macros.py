@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from swapyard.config.commands import strip_comments
 from swapyard.config.leftovers import REFERENCE, check_left_overs
-from swapyard.config.ports import Ports
+from swapyard.config.ports import LAST_PORT, Ports
 from swapyard.config.scalars import Kind, Typed, render
 from swapyard.config.schema import DEFAULT_PROXY, Document
 from swapyard.config.tree import (
@@ -127,15 +127,19 @@ class _Expansion:
         if _mentions_port(settings.entries.get("cmd")):
             port = ports.give(model)
             if port is None:
-                self._problem((*path, "cmd"), f"model {model}: no number below 65536 is left for ${{PORT}}")
+                self._problem(
+                    (*path, "cmd"), f"model {model}: no number up to {LAST_PORT} is left for ${{PORT}}"
+                )
             number = replace(typed_node(port or 0), is_reported=port is None)
             settings = self._apply_to_model(settings, [("${PORT}", number)], path)
-        elif _mentions_port(settings.entries.get("proxy")) and not _is_reported(settings.entries.get("cmd")):
-            self._problem(
-                (*path, "proxy"),
-                f"model {model}: proxy uses ${{PORT}} but cmd does not; use ${{PORT}} in cmd, "
-                "or give proxy the number that cmd uses",
-            )
+        elif _mentions_port(settings.entries.get("proxy")):
+            # Without a usable cmd nobody can know whether it would have asked for a number.
+            if not _is_reported(settings.entries.get("cmd")):
+                self._problem(
+                    (*path, "proxy"),
+                    f"model {model}: proxy uses ${{PORT}} but cmd does not; use ${{PORT}} in cmd, "
+                    "or give proxy the number that cmd uses",
+                )
             proxy = replace(text_node("", settings.entries["proxy"].mark), is_reported=True)
             settings = settings.with_entries({**settings.entries, "proxy": proxy})
         return self._checked_ids(model, settings)
@@ -231,7 +235,7 @@ def _declaration_rule(name: str, value: Node) -> str | None:
 def _start_port(node: Node | None) -> int:
     """The value if it is usable; what is wrong with it is found when it is decoded."""
     value = node.value if isinstance(node, Scalar) else None
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value < 65536
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= LAST_PORT
     return int(value) if usable and isinstance(value, int | float) else Document().start_port
 
 

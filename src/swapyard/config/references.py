@@ -74,13 +74,12 @@ class _SelectorRules:
         self._found = found
         self._selector = selector
         self._at: Path = ("selectors", selector)
-        self._word = f"selectors.{selector}"
 
     def check(self, settings: SelectorConfig) -> None:
         self._check_id()
         self._check_strategy(settings.strategy)
         if not settings.targets:
-            self._found.error((*self._at, "targets"), f"{self._word}.targets needs at least one entry")
+            self._found.error((*self._at, "targets"), "needs at least one entry")
         resolved = [
             self._check_target(index, target, settings.strategy)
             for index, target in enumerate(settings.targets)
@@ -92,39 +91,38 @@ class _SelectorRules:
         if not self._selector.strip():
             self._found.error(self._at, "selector names cannot be empty")
         if self._selector in self._names.models:
-            self._found.error(self._at, f"{self._word} conflicts with model ID")
+            self._found.error(self._at, "conflicts with model ID")
         elif self._selector in self._names.aliases:
-            self._found.error(self._at, f"{self._word} conflicts with model alias")
+            self._found.error(self._at, "conflicts with model alias")
 
     def _check_strategy(self, strategy: str) -> None:
         path = (*self._at, "strategy")
         if not strategy:
-            self._found.error(path, f"{self._word}.strategy is required")
+            self._found.error(path, "strategy is required")
         elif strategy not in STRATEGIES:
-            rule = f'{self._word}.strategy: unknown strategy "{strategy}"; valid are {", ".join(STRATEGIES)}'
+            rule = f'unknown strategy "{strategy}"; valid are {", ".join(STRATEGIES)}'
             self._found.error(path, rule)
 
     def _check_target(self, index: int, target: str, strategy: str) -> Resolved | None:
         path = (*self._at, "targets", index)
-        word = f"{self._word}.targets[{index}]"
         if target in self._document.selectors:
-            rule = f'{word}: "{target}" is a selector; chaining selectors is not possible'
+            rule = f'"{target}" is a selector; chaining selectors is not possible'
             self._found.error(path, rule)
             return None
         resolved = self._names.resolve(target)
         if resolved is None:
-            self._found.error(path, f'{word}: unknown model "{target}"')
+            self._found.error(path, f'unknown model "{target}"')
         elif strategy == "warm" and isinstance(resolved, PeerModel):
-            self._found.error(path, f'{word}: "{target}" must be a local model for strategy warm')
+            self._found.error(path, f'"{target}" must be a local model for strategy warm')
         return resolved
 
     def _check_spillover(self, settings: SelectorConfig, targets: list[Resolved]) -> None:
         if settings.settings.spillover < 1:
             path = (*self._at, "settings", "spillover")
-            self._found.error(path, f"{self._word}.settings.spillover must be >= 1")
+            self._found.error(path, f"must be >= 1, got {settings.settings.spillover}")
         names = [target.model if isinstance(target, LocalModel) else target.qualified for target in targets]
         for name in dict.fromkeys(name for name in names if names.count(name) > 1):
-            rule = f'{self._word}.targets: duplicate resolved model "{name}"'
+            rule = f'duplicate resolved model "{name}"'
             self._found.error((*self._at, "targets"), rule)
         local = list(dict.fromkeys(target.model for target in targets if isinstance(target, LocalModel)))
         if len(local) > 1 and self._routing is not None:
@@ -137,16 +135,16 @@ class _SelectorRules:
             self._found.warn(path, "the serial scheduler can keep only one of the local targets loaded")
         if settings.matrix is not None:
             if not can_run_together(settings.matrix.sets, models):
-                rule = f"{self._word}.targets: no matrix set allows all local targets at once"
+                rule = "no matrix set allows all local targets at once"
                 self._found.error(path, rule)
             return
         group_of = {member: name for name, group in settings.groups.items() for member in group.members}
         first = group_of[models[0]]
         if settings.groups[first].swap:
-            rule = f"{self._word}.targets: local targets must share a group with swap: false"
+            rule = "local targets must share a group with swap: false"
             self._found.error(path, f'{rule}; "{models[0]}" is in {first}')
         elif any(group_of[model] != first for model in models):
-            self._found.error(path, f"{self._word}.targets: local targets must share one routing group")
+            self._found.error(path, "local targets must share one routing group")
 
 
 def _check_profile(
@@ -156,10 +154,10 @@ def _check_profile(
     if not profile.strip():
         found.error(at, "profile names cannot be empty")
     if not settings.pins:
-        found.error((*at, "pins"), f"profiles.{profile}.pins needs at least one entry")
+        found.error((*at, "pins"), "needs at least one entry")
     for pin, target in settings.pins.items():
         path = (*at, "pins", pin)
         if not pin.strip():
-            found.error(path, f"profiles.{profile}.pins: pin names cannot be empty")
+            found.error(path, "pin names cannot be empty")
         if target and target not in document.selectors and names.resolve(target) is None:
-            found.error(path, f'profiles.{profile}.pins.{pin}: unknown model "{target}"')
+            found.error(path, f'unknown model "{target}"')

@@ -61,7 +61,7 @@ def _router(document: Document, names: Names, found: Findings) -> Router:
             found.warn((*_NEW, "matrix"), "not used; set routing.router.use to matrix to use it")
         return _group_router(router.settings.groups, (*_NEW, "groups"), names, found)
     else:
-        rule = f'routing.router.use: unknown router "{router.use}"; valid are group, matrix'
+        rule = f'unknown router "{router.use}"; valid are group, matrix'
         found.error(("routing", "router", "use"), rule)
     return _group_router({}, (), names, found)
 
@@ -109,13 +109,13 @@ def _scheduler(document: Document, names: Names, router: Router, found: Findings
     path: Path = ("routing", "scheduler")
     for name in section.settings.fifo.priority:
         if names.local(name) is None:
-            rule = f'routing.scheduler.settings.fifo.priority: unknown model "{name}"'
+            rule = f'unknown model "{name}"'
             found.error((*path, "settings", "fifo", "priority", name), rule)
     use, reason = section.use, "routing.scheduler.use says so"
     if not use:
         use, reason = _default_scheduler(document)
     elif use not in SCHEDULERS:
-        rule = f'routing.scheduler.use: unknown scheduler "{use}"; valid are {", ".join(SCHEDULERS)}'
+        rule = f'unknown scheduler "{use}"; valid are {", ".join(SCHEDULERS)}'
         found.error((*path, "use"), rule)
     if use == "serial":
         _warn_unused(document, router, found)
