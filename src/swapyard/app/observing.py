@@ -132,15 +132,16 @@ def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def access_line(scope: Scope, status: int, body_bytes: int, seconds: float) -> str:
+def access_line(scope: Scope, seconds: float) -> str:
+    link = scope["link"]
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
     return log_lines.access_line(
         client_address(scope),
         scope["method"],
         scope["path"],
         f"HTTP/{scope['http_version']}",
-        status,
-        body_bytes,
+        link.status,
+        link.body_bytes,
         agent.decode("latin-1"),
         seconds,
     )

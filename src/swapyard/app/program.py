@@ -282,5 +282,5 @@ class Program:
             self.data.profile = profile
             self.bus.publish(notices.ProfileChanged(profile))
 
-    def _log_access(self, scope: Scope, status: int, body_bytes: int, seconds: float) -> None:
-        self.logs.log(logging.INFO, observing.access_line(scope, status, body_bytes, seconds))
+    def _log_access(self, scope: Scope, seconds: float) -> None:
+        self.logs.log(logging.INFO, observing.access_line(scope, seconds))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
 
 from swapyard.web import cors
 from swapyard.web.server import App, Receive, Scope, Send
 
-AccessLog = Callable[[Scope, int, int, float], None]
-"""(scope, status, body bytes, seconds): called once when a request has ended; status 0 if none was sent."""
+AccessLog = Callable[[Scope, float], None]
+"""(scope, seconds): called once when a request has ended; its `link` knows what went out."""
 
 Find = Callable[[Scope], App | None]
 """Who serves this request on the data plane; None when the path is not one of its own."""
@@ -28,13 +27,12 @@ class Front:
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        meter = Meter(send)
         begun = perf_counter()
         try:
-            await self._serve(scope, receive, meter.send)
+            await self._serve(scope, receive, send)
         finally:
             if not scope["path"].startswith(QUIET):
-                self._access_log(scope, meter.status, meter.body_bytes, perf_counter() - begun)
+                self._access_log(scope, perf_counter() - begun)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
@@ -50,21 +48,3 @@ class Front:
             # Control routes answer HEAD as GET without the body; `head` tells those that act or never end.
             scope = {**scope, "method": "GET", "head": True}
         await self._control(scope, receive, send)
-
-
-class Meter:
-    """Counts what goes out, for the access log."""
-
-    __slots__ = ("_send", "body_bytes", "status")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.status = 0
-        self.body_bytes = 0
-
-    async def send(self, message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.body":
-            self.body_bytes += len(message.get("body", b""))
-        else:
-            self.status = message["status"]
-        await self._send(message)

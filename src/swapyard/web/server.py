@@ -32,6 +32,9 @@ HEAD_LIMIT_BYTES = 1024 * 1024
 
 BACKLOG = 2048
 
+BODILESS = frozenset({204, 304})
+"""Statuses whose answers have no body, whatever their headers say.  Source: RFC 9110 6.4.1."""
+
 log = logging.getLogger("swapyard.server")
 
 
@@ -48,6 +51,16 @@ class Link:
     def started(self) -> bool:
         """Whether the answer's status line has gone out."""
         return self._cycle.response_started
+
+    @property
+    def status(self) -> int:
+        """The status that went out, 0 while none did."""
+        return self._cycle.status
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the answer's body that went out so far."""
+        return self._cycle.body_bytes
 
     @property
     def congested(self) -> bool:
@@ -71,6 +84,7 @@ class Link:
     def take_over(self, status: int, headers: list[tuple[bytes, bytes]]) -> tuple[asyncio.Transport, bytes]:
         """Answer an upgrade; from now on the transport and what the client already sent are the caller's."""
         self._cycle.response_started = self._cycle.response_complete = True
+        self._cycle.status = status
         self._protocol.transport.write(_head(status, headers))
         return self._protocol.release(), self._protocol.after_upgrade
 
@@ -88,6 +102,8 @@ class Cycle(RequestResponseCycle):
 
     task: asyncio.Task[None] | None = None
     cut = False
+    status = 0
+    body_bytes = 0
 
     async def run_asgi(self, app: Any) -> None:
         try:
@@ -105,6 +121,74 @@ class Cycle(RequestResponseCycle):
                 await self._apologise()
         finally:
             self.on_response = lambda: None
+
+    async def send(self, message: Any) -> None:
+        """As the base, without its checks of names and values: these were parsed before or are our own."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.body":
+            self._write_body(message.get("body", b""), message.get("more_body", False))
+        else:
+            self._write_head(message["status"], message["headers"])
+
+    def _write_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        self.status = status
+        self.chunked_encoding = None
+        self.expected_content_length = 0
+        lines = [STATUS_LINE[status]]
+        for name, value in headers:
+            lines += (name, b": ", value, b"\r\n")
+            if name == b"content-length":
+                self.chunked_encoding = False
+                self.expected_content_length = int(value)
+            elif name == b"connection" and b"close" in value.lower():
+                self.keep_alive = False
+        if self.scope["method"] == "HEAD" or status in BODILESS:
+            self.chunked_encoding = False
+            self.expected_content_length = 0
+        elif self.chunked_encoding is None:
+            if self.scope["http_version"] == "1.0":
+                self.chunked_encoding = self.keep_alive = False
+                self.expected_content_length = -1
+            else:
+                self.chunked_encoding = True
+                lines.append(b"transfer-encoding: chunked\r\n")
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        self.transport.write(b"".join(lines))
+
+    def _write_body(self, body: bytes, more: bool) -> None:
+        if self.response_complete or not self.response_started:
+            raise RuntimeError("a body where none may be")
+        size = len(body)
+        if self.scope["method"] == "HEAD" or self.status in BODILESS:
+            size = 0
+        elif self.chunked_encoding:
+            end = b"" if more else b"0\r\n\r\n"
+            self.transport.write(b"%x\r\n%b\r\n%b" % (size, body, end) if size else end)
+        elif size:
+            if self.expected_content_length >= 0:
+                self.expected_content_length -= size
+                if self.expected_content_length < 0:
+                    raise RuntimeError("an answer longer than its content-length")
+            self.transport.write(body)
+        self.body_bytes += size
+        if not more:
+            self._end()
+
+    def _end(self) -> None:
+        if self.expected_content_length > 0:
+            raise RuntimeError("an answer shorter than its content-length")
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
     async def _apologise(self) -> None:
         if self.response_started:
@@ -251,7 +335,9 @@ class Listener:
 
     def __init__(self, app: App, *, certificate: str | None = None, key: str | None = None) -> None:
         self._state = ServerState()
-        config = Config(cast(Any, app), http="httptools", ws="none", lifespan="off", log_config=None)
+        config = Config(
+            cast(Any, app), http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False
+        )
         config.load()
         self._config = config
         self._tls: ssl.SSLContext | None = None
