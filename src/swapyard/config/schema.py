@@ -318,12 +318,6 @@ class Config(Settings):
 
     routing: Routing = Field(default_factory=Routing)
 
-    @cached_property
-    def aliases(self) -> Mapping[str, ModelId]:
-        """Every alias, explicit or generated, that leads to a model (a model's own ID always wins)."""
-        pairs = ((alias, model) for model, settings in self.models.items() for alias in settings.aliases)
-        return {alias: model for alias, model in pairs if alias not in self.models}
-
     def priority(self, model: ModelId) -> int:
         """Of requests for this model under fifo: higher goes first; an entry by ID beats one by alias."""
         written = self.routing.scheduler.settings.fifo.priority
