@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 
 from swapyard.observe.gpu.amd_sysfs import AmdSysfs
+from swapyard.observe.gpu.apple import Ioreg, Mactop
 from swapyard.observe.gpu.lact import Lact
 from swapyard.observe.gpu.nvidia_smi import NvidiaSmi
 from swapyard.observe.gpu.nvml import Nvml
 from swapyard.observe.gpu.readings import SourceFailedError, SourceMissingError
 from swapyard.observe.gpu.rocm_smi import RocmSmi
 from swapyard.observe.gpu.tool import Tool
+from swapyard.observe.sampling import Sampling
+from swapyard.observe.system import read_system
 
 MakeTool = Callable[[str, str], Path]
 
@@ -437,3 +440,53 @@ def test_the_real_binding_offers_what_is_asked_of_it() -> None:
     for name in dir(NvmlWithTwoCards):
         if name.lower().startswith("nvml"):
             assert hasattr(pynvml, name), name
+
+
+def test_a_mac_shows_the_share_of_memory_that_its_gpu_uses(tool: MakeTool) -> None:
+    tool(
+        "mactop",
+        """echo '{"gpu_usage":88.5,"memory":{"total":68719476736,"used":34359738368},'"""
+        """'"system_info":{"name":"Apple M4 Max"}}'; exec sleep 60""",
+    )
+    source = Mactop(5, Ioreg(lambda: 16 << 30))
+    (alone,) = source.read()
+    source.close()
+    assert (alone.name, alone.mem_used_mb, alone.mem_total_mb) == ("Apple M4 Max", 32768, 65536)
+    tool("ioreg", """echo '"In use system memory"=4294967296,"Device Utilization %"=7'""")
+    (both,) = source.read()
+    source.close()
+    assert (both.gpu_util_pct, both.mem_used_mb, both.mem_total_mb) == (88.5, 4096, 16384)
+    assert [r.gpu_util_pct for r in Ioreg(lambda: 16 << 30).read()] == [7]
+
+
+def test_all_sources_together_show_every_card_once(tool: MakeTool, lact: MakeLact, tmp_path: Path) -> None:
+    here = tool(
+        "nvidia-smi",
+        'for i in 0 1; do echo "$i, T4, GPU-$i, 40, 1, 2, 4, 30, 9.5"; done\nexec sleep 60',
+    )
+    tool(
+        "rocm-smi",
+        'printf "device,PCI Bus,Card Series\\ncard0,0000:03:00.0,seen by LACT\\ncard1,0000:04:00.0,MI50\\n"',
+    )
+    daemon, _ = lact(
+        {
+            "list_devices": '{"status":"ok","data":[{"id":"1002:1-1:1-0000:03:00.0","name":"Radeon"}]}',
+            "1002:1-1:1-0000:03:00.0": STATS,
+        }
+    )
+    settled = threading.Event()
+    sampling = Sampling(
+        5,
+        [Nvml(NvmlWithoutADriver()), daemon, NvidiaSmi(5, here), RocmSmi(), AmdSysfs(tmp_path)],
+        read_system,
+        lambda level, text: None,
+        lambda sample: settled.set(),
+    )
+    sampling.start()
+    try:
+        assert settled.wait(10)
+        shown = [(gpu.id, gpu.name) for gpu in sampling.newest_gpus()]
+    finally:
+        sampling.stop()
+        sampling.join(10)
+    assert shown == [(0, "Radeon"), (1, "T4"), (2, "T4"), (3, "MI50 card1")]

