@@ -95,7 +95,8 @@ class DataPlane:
         target = door.target
         if target.local is not None and door.path_is_ignored:
             self._must_be_ready(target.local, "path matches upstream.ignorePaths")
-        if doors.needs_shortening(target, visit.generation):
+        is_captured = door.route is not None and door.route.metered
+        if is_captured or doors.needs_shortening(target, visit.generation):
             with await self._reader.read(visit.receive) as body:
                 asked = resolve.Asked(visit.method, visit.content_type, target.query, body)
                 doors.shorten(target, asked, visit.generation)
