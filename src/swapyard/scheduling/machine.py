@@ -161,9 +161,10 @@ class Scheduler:
             self._grant(ticket, model)
         else:
             # Behind others of its model nothing is to be decided: they are blocked, so it is too.
-            self._stirred = not model.queue
+            first_of_model = not model.queue
             order.line.add(self._new_request(ticket, model))
-            if self._stirred:
+            if first_of_model:
+                self._drain()
                 self._watch(model)
 
     def _over_limit(self, ticket: Ticket, model: Model) -> bool:
