@@ -27,7 +27,7 @@ SYSTEM = SystemSample(
 )
 
 
-def gpu(id: int = 0, name: str = "NVIDIA RTX 4090", uuid: str = "GPU-1234", **known: float) -> Sample:  # noqa: A002
+def gpu(id: int = 0, name: str = "NVIDIA RTX 4090", uuid: str = "GPU-1234", **known: float) -> Sample:
     unknown = dict.fromkeys(
         (
             "temp_c",
