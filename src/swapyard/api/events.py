@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -69,9 +68,8 @@ def routes(services: Services) -> APIRouter:
     def messages(notice: notices.Notice | Gap) -> Iterator[bytes]:
         match notice:
             case Gap(lost=lost):
-                warning = f"an events client is too slow: {lost} messages lost"
-                services.logs.log(logging.WARNING, warning)
-                # What was lost is told anew: states and requests as they are now.
+                # What was lost is told anew: states and requests as they are now.  Not a word of it in the
+                # log, which is part of this stream and would only make it longer.
                 yield sse.message("gap", {"lost": lost})
                 yield models()
                 yield snapshot()

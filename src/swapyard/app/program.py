@@ -8,8 +8,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from swapyard import notices
@@ -110,13 +112,13 @@ class Program:
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self.reloader.request, "SIGHUP")
         self.observers.recorder.start()
+        self._detect_hardware()
         try:
             async with asyncio.TaskGroup() as tasks:
                 fleet = tasks.create_task(self.fleet.run(), name="fleet")
                 others = [
                     tasks.create_task(self.observers.monitor.run(), name="monitor"),
                     tasks.create_task(self.reloader.run(), name="reload"),
-                    tasks.create_task(self._detect_hardware(), name="hardware"),
                 ]
                 if self._options.watch:
                     others.append(tasks.create_task(self._watch(), name="watch"))
@@ -192,8 +194,16 @@ class Program:
         models = [ModelId(name) for name in self._config.hooks.on_startup.preload]
         await preload(models, self.dispatcher, self.bus, self.logs.log)
 
-    async def _detect_hardware(self) -> None:
-        self._hardware = await asyncio.to_thread(detect, self._build.version)
+    def _detect_hardware(self) -> None:
+        """In a thread that nobody waits for: a driver that hangs must hold up neither start nor end."""
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            found = detect(self._build.version)
+            with suppress(RuntimeError):  # the loop is gone, and with it everybody who might ask
+                loop.call_soon_threadsafe(setattr, self, "_hardware", found)
+
+        threading.Thread(target=look, name="hardware", daemon=True).start()
 
     def _ledger(self) -> Ledger | None:
         """The processes that a killed predecessor left are ended before any new one starts."""

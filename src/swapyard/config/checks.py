@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from swapyard.config.findings import Findings
+from swapyard.config.parameters import validate_param_path
 from swapyard.config.patterns import compile_pattern
 from swapyard.config.ports import LAST_PORT
 from swapyard.config.scalars import render
-from swapyard.config.schema import Document, ModelConfig, StoreConfig
+from swapyard.config.schema import Document, Filters, ModelConfig, StoreConfig
 from swapyard.config.sources import reason
 from swapyard.config.tree import Path
 from swapyard.config.urls import is_http, path_problem, url_problem
@@ -28,8 +29,10 @@ def check_values(document: Document, found: Findings) -> None:
         _check_store(document.store, found)
     for model, settings in document.models.items():
         _check_model(model, settings, found)
+        _check_filters(("models", model, "filters"), settings.filters, found)
     for name, peer in document.peers.items():
         _check_peer(("peers", name), peer.proxy, peer.models, found)
+        _check_filters(("peers", name, "filters"), peer.filters, found)
 
 
 def _check_globals(document: Document, found: Findings) -> None:
@@ -45,6 +48,9 @@ def _check_globals(document: Document, found: Findings) -> None:
         found.error(("globalTTL",), f"globalTTL must be >= 0, got {document.global_ttl:g}")
     if document.unload_timeout < 0:
         found.error(("unloadTimeout",), f"unloadTimeout must be >= 0, got {document.unload_timeout:g}")
+    if document.request_body_limit < 0:
+        rule = f"requestBodyLimit must be >= 0 MiB, got {document.request_body_limit}"
+        found.error(("requestBodyLimit",), rule)
     if document.log_to_stdout not in LOG_TARGETS:
         rule = f'logToStdout must be one of: {", ".join(LOG_TARGETS)}; got "{document.log_to_stdout}"'
         found.error(("logToStdout",), rule)
@@ -73,6 +79,20 @@ def _check_ignore_paths(patterns: tuple[str, ...], found: Findings) -> None:
         except ValueError as error:
             rule = f'invalid regular expression "{pattern}": {error}'
             found.error(("upstream", "ignorePaths", index), rule)
+
+
+def _check_filters(path: Path, filters: Filters, found: Findings) -> None:
+    """Parameter names are paths into the JSON body; one that no request could follow is refused here."""
+    for name in filters.strip_list:
+        if rule := validate_param_path(name):
+            found.error((*path, "stripParams"), f"{name}: {rule}")
+    for name in filters.set_params:
+        if rule := validate_param_path(name):
+            found.error((*path, "setParams", name), rule)
+    for requested, params in filters.set_params_by_id.items():
+        for name in params:
+            if rule := validate_param_path(name):
+                found.error((*path, "setParamsByID", requested, name), rule)
 
 
 def _check_store(store: StoreConfig, found: Findings) -> None:

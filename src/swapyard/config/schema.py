@@ -278,6 +278,8 @@ class Settings(Section):
     metrics_max_in_memory: Whole = 1000
     # MiB; 0 or less for no captures.
     capture_buffer: Whole = 5
+    # Own key: MiB, the longest request body whose model is looked for inside it; 0 for no limit.
+    request_body_limit: Whole = 0
     # Own key: headers whose values are not stored in captures, in any case.
     capture_redact: Texts = _SECRET_HEADERS
     store: Annotated[StoreConfig | None, Optionally] = None

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from swapyard.config.names import Names
 from swapyard.config.schema import Config, PeerConfig
+from swapyard.proxy.body import BodyReader
 from swapyard.proxy.selectors import Selector
 from swapyard.proxy.upstreams import Upstream
 from swapyard.web.auth import Keys
 
 Environ = Mapping[str, str]
+MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Generation:
     own_keys: frozenset[str]
     peers: Mapping[str, Peer]
     selectors: Mapping[str, Selector]
+    bodies: BodyReader
 
 
 def build(config: Config, environ: Environ, before: Generation | None = None) -> Generation:
@@ -43,6 +46,7 @@ def build(config: Config, environ: Environ, before: Generation | None = None) ->
         keys=Keys(config.api_keys),
         own_keys=frozenset(config.api_keys or ()),
         peers={id: _peer(id, settings, environ, before) for id, settings in config.peers.items()},
+        bodies=BodyReader(config.request_body_limit * MIB),
         selectors={id: _selector(id, config, before) for id in config.selectors},
     )
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from swapyard.config.parameters import ParameterError, Step
 from swapyard.proxy.json_scan import Level, Slot, Source, scan
-from swapyard.proxy.parameters import ParameterError, Step
 from swapyard.proxy.splice import Spliced
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from swapyard.dispatcher import Loaded
 from swapyard.config.schema import Timeouts
+from swapyard.dispatcher import Loaded
 from swapyard.proxy.upstreams import Upstream
 from swapyard.types import ModelId
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
+from swapyard.config.parameters import ParameterError, json_text, parse_path
 from swapyard.errors import Fault, RequestError
 from swapyard.proxy.json_document import BrokenOffError, Document
 from swapyard.proxy.json_scan import Source, scan
-from swapyard.proxy.parameters import ParameterError, json_text, parse_path
 from swapyard.proxy.splice import Edit, Spliced, splice
 
 _MODEL = parse_path("model")

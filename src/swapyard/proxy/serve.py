@@ -12,7 +12,7 @@ from swapyard.observe.activity import CLIENT_LEFT
 from swapyard.observe.exchange import Exchange, Parts
 from swapyard.observe.recorder import Recorder
 from swapyard.proxy import doors, headers, resolve, routes
-from swapyard.proxy.body import BodyReader, ClientLeft
+from swapyard.proxy.body import ClientLeft
 from swapyard.proxy.generation import Generation
 from swapyard.proxy.loading import Expectation, LoadingText, heartbeats_until_granted
 from swapyard.proxy.local import LocalUpstreams
@@ -42,7 +42,6 @@ class DataPlane:
         self._dispatcher = dispatcher
         self._recorder = recorder
         self._clock = clock
-        self._reader = BodyReader()
 
     def find(self, scope: Scope) -> App | None:
         """Who serves this request; None for the paths of the control plane."""
@@ -76,7 +75,7 @@ class DataPlane:
     # Three entrances: the model's name is in the request, in the path, or fixed
 
     async def _inference(self, route: Route, visit: Visit) -> None:
-        with await self._reader.read(visit.receive) as body:
+        with await visit.generation.bodies.read(visit.receive) as body:
             asked = resolve.Asked(visit.method, visit.content_type, visit.scope["query_string"], body)
             target = resolve.resolve(
                 route, asked, visit.generation, self.profile, self._state, websocket=visit.is_websocket
@@ -97,7 +96,7 @@ class DataPlane:
             self._must_be_ready(target.local, "path matches upstream.ignorePaths")
         is_captured = door.route is not None and door.route.metered
         if is_captured or doors.needs_shortening(target, visit.generation):
-            with await self._reader.read(visit.receive) as body:
+            with await visit.generation.bodies.read(visit.receive) as body:
                 asked = resolve.Asked(visit.method, visit.content_type, target.query, body)
                 doors.shorten(target, asked, visit.generation)
                 with target.body:

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swapyard.proxy.parameters import LARGEST_INDEX, json_text, validate_param_path, validate_param_value
+from swapyard.config.load import load_text
+from swapyard.config.parameters import LARGEST_INDEX, json_text, validate_param_path, validate_param_value
+from swapyard.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,20 @@ def test_whatever_json_can_say_survives(value: Any) -> None:
 def test_values_that_json_cannot_say_are_explained(value: Any) -> None:
     assert validate_param_value(value)
     assert validate_param_value(["fine", 1.5, None]) is None
+
+
+@pytest.mark.parametrize(
+    ("filters", "path"),
+    [
+        ("stripParams: 'a, b*'", "models.m.filters.stripParams"),
+        ("setParams: {'a.#': 1}", "models.m.filters.setParams.a.#"),
+        ("setParamsByID: {m:x: {'a?': 1}}", "models.m.filters.setParamsByID.m:x.a?"),
+    ],
+)
+def test_a_parameter_that_no_body_can_have_is_refused_at_load(filters: str, path: str) -> None:
+    text = f"models: {{m: {{cmd: s, proxy: 'http://h', filters: {{{filters}}}}}}}\n"
+    with pytest.raises(ConfigError) as refused:
+        load_text(text, {})
+    (problem,) = refused.value.problems
+    assert problem.path == path
+    assert "is not supported" in problem.rule
