@@ -157,8 +157,11 @@ def _run(options: Options, ready: Callable[[], None] | None = None) -> int:
     from swapyard.api.services import Build
     from swapyard.app.program import Program
     from swapyard.config.load import load
+    from swapyard.config.watch import watch
     from swapyard.web.server import bind
 
+    # Watching begins before loading, so that no change in between is missed.
+    changes = watch(options.config, options.config_dir) if options.watch else None
     loaded = load(options.config, options.config_dir, os.environ)
     try:
         sockets = bind(options.listen.host, options.listen.port)
@@ -167,7 +170,7 @@ def _run(options: Options, ready: Callable[[], None] | None = None) -> int:
 
     async def run() -> int:
         build = Build(package_version("swapyard"), _commit(), _date())
-        return await Program(options, loaded, build).run(sockets, ready)
+        return await Program(options, loaded, build, changes).run(sockets, ready)
 
     return uvloop.run(run())
 

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -26,7 +26,6 @@ from swapyard.app.translate import policy_of, specs_of
 from swapyard.bus import Bus
 from swapyard.config.load import Loaded
 from swapyard.config.schema import Config
-from swapyard.config.watch import watch
 from swapyard.dispatcher import Dispatcher
 from swapyard.observe.hardware import detect
 from swapyard.observe.logs import LoggingHandler, Logs
@@ -45,12 +44,18 @@ clock = time.monotonic
 
 
 class Program:
-    """Construct it in the event loop; `run` returns the exit status."""
+    """Construct it in the event loop; `run` returns the exit status.
 
-    def __init__(self, options: Options, loaded: Loaded, build: Build) -> None:
+    Each turn of `changes` is a change of the configuration's files since before they were loaded.
+    """
+
+    def __init__(
+        self, options: Options, loaded: Loaded, build: Build, changes: AsyncIterator[None] | None = None
+    ) -> None:
         config = loaded.config
         self._options = options
         self._loaded = loaded
+        self._changes = changes
         self.bus = Bus()
         self.logs = Logs(
             config.log_level,
@@ -120,8 +125,8 @@ class Program:
                     tasks.create_task(self.observers.monitor.run(), name="monitor"),
                     tasks.create_task(self.reloader.run(), name="reload"),
                 ]
-                if self._options.watch:
-                    others.append(tasks.create_task(self._watch(), name="watch"))
+                if self._changes is not None:
+                    others.append(tasks.create_task(self._watch(self._changes), name="watch"))
                 await self._listener.listen(list(sockets))
                 self._greet()
                 others.append(tasks.create_task(self._preload(), name="preload"))
@@ -186,8 +191,8 @@ class Program:
 
     # Beside it
 
-    async def _watch(self) -> None:
-        async for _ in watch(self._options.config, self._options.config_dir):
+    async def _watch(self, changes: AsyncIterator[None]) -> None:
+        async for _ in changes:
             self.reloader.request("the file changed")
 
     async def _preload(self) -> None:
