@@ -209,6 +209,17 @@ def test_coexistence_is_membership_in_one_combination(written: list[Expression],
     assert matrix_planner(named).can_coexist([ModelId(name) for name in asked]) is wanted
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(expressions, min_size=1, max_size=3))
+def test_two_models_exclude_each_other_when_no_combination_has_both(written: list[Expression]) -> None:
+    planner = matrix_planner([NamedSet(f"s{index}", "", item) for index, item in enumerate(written)])
+    allowed = [combination for item in written for combination in combinations(item)]
+    for target, other in itertools.permutations(map(ModelId, NAMES + "z"), 2):
+        together = any({target, other} <= combination for combination in allowed)
+        assert planner.excludes(target, other) is not together
+        assert together or planner(target, [other]).evict == (other,)
+
+
 # -- sizes -----------------------------------------------------------------------------------------
 
 

@@ -73,6 +73,26 @@ class Graph:
     def names(self, mask: int) -> tuple[ModelId, ...]:
         return tuple(sorted(model for model, bit in self.bits.items() if bit & mask))
 
+    def partners(self, bit: int) -> int:
+        """All models that some combination of some root has together with this one."""
+        partners: dict[Node, int] = {}
+        for node in self._order:
+            if not node.support & bit:
+                continue
+            found = 0
+            if node.is_choice:
+                found = _union(partners.get(item, 0) for item in node.items)
+            elif node.sure & bit:
+                found = node.support
+            else:
+                for item in node.items:
+                    if item.support & bit:
+                        others = (other.support for other in node.items if other is not item)
+                        twice = item.support if node.items.count(item) > 1 else 0
+                        found |= partners[item] | node.sure | twice | _union(others)
+            partners[node] = found
+        return _union(partners.get(root, 0) for root in self.roots)
+
     def bounds(self, relevant: int, weigh: Weights) -> dict[Node, int]:
         """For every relevant node, the most it could cover if nothing overlapped."""
         bounds: dict[Node, int] = {}

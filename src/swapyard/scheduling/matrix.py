@@ -53,6 +53,7 @@ class MatrixPlanner:
         self._sets = tuple(sets)
         self._costs = dict(costs or {})
         self._graph = Graph(named.expression for named in sets)
+        self._partners: dict[ModelId, int] = {}
         self._known: dict[tuple[ModelId, tuple[ModelId, ...]], Eviction] = {}
 
     def __call__(self, target: ModelId, running: Collection[ModelId]) -> Eviction:
@@ -63,6 +64,18 @@ class MatrixPlanner:
                 self._known.clear()
             known = self._known[key] = self._decide(target, key[1])
         return known
+
+    def excludes(self, target: ModelId, other: ModelId) -> bool:
+        """Whether no combination has both: `target` evicts `other` then, unless it runs already itself."""
+        bits = self._graph.bits
+        if target == other:
+            return False
+        if target not in bits or other not in bits:
+            return True
+        partners = self._partners.get(other)
+        if partners is None:
+            partners = self._partners[other] = self._graph.partners(bits[other])
+        return not partners & bits[target]
 
     def solve(self, target: ModelId, running: Sequence[ModelId]) -> Solution:
         """The decision with its price and what it won against; `running` in sorted order."""

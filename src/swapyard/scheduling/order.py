@@ -70,7 +70,9 @@ class Fifo:
 
     def next_move(self) -> Move | None:
         line = self.line
-        free = line.models & ~(self._yard.blocked() if self._yard.pairwise else self._yard.claimed)
+        if not line.models:
+            return None
+        free = line.models & ~self._yard.blocked()
         if not free:
             return None
         for key in line.heads:

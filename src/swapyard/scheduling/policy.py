@@ -41,9 +41,10 @@ class Eviction:
 Planner = Callable[[ModelId, Collection[ModelId]], Eviction]
 """(target, running models in sorted order) → what to evict.  Pure, quick, asked often.
 
-A planner that judges every running model by itself, whoever else runs, says so with a method
-`evicts(target, other) -> bool` that agrees with it.  The scheduler then decides over all waiting models at
-once instead of asking for each of them.
+A planner may know something about two models whoever else runs, and say it with one of two methods; the
+scheduler then rules out most waiting models at once instead of asking for each of them:
+`evicts(target, other) -> bool` when that is all there is to know, and `other` is in its answer exactly then;
+`excludes(target, other) -> bool` when `other` is certainly in its answer unless the target itself runs.
 """
 
 

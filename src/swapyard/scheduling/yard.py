@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 
 from swapyard.scheduling.backoff import Backoff
 from swapyard.scheduling.events import UnloadId
 from swapyard.scheduling.policy import Eviction, ModelPolicy, Policy
 from swapyard.types import ModelId, Ticket
+
+Judge = Callable[[ModelId, ModelId], bool]
+"""(target, other) → whether `other` has to go for `target`."""
 
 
 class Process(StrEnum):
@@ -149,17 +152,30 @@ class Model:
 class Yard:
     """All models, and the masks over `Model.bit` that make one decision a few integer operations.
 
-    `live`: the process is not stopped.  `targets`: a swap is in progress for it.  `claimed`: a swap in
-    progress evicts it.  `busy`: it has leases.  What the planner is told is running is `live | targets`,
-    so whoever is still stopping, and whoever is about to start, is seen by every decision.
+    `live`: the process is not stopped.  `ready`: it is ready.  `targets`: a swap is in progress for it.
+    `claimed`: a swap in progress evicts it.  `busy`: it has leases.  What the planner is told is running is
+    `live | targets`, so whoever is still stopping, and whoever is about to start, is seen by every decision.
     """
 
-    __slots__ = ("_evicts", "_names", "_planner", "busy", "by_index", "claimed", "live", "models", "targets")
+    __slots__ = (
+        "_evicts",
+        "_excludes",
+        "_names",
+        "_planner",
+        "busy",
+        "by_index",
+        "claimed",
+        "live",
+        "models",
+        "ready",
+        "targets",
+    )
 
     def __init__(self, policy: Policy) -> None:
         self.models: dict[ModelId, Model] = {}
         self.by_index: list[Model] = []
         self.live = 0
+        self.ready = 0
         self.targets = 0
         self.claimed = 0
         self.busy = 0
@@ -171,8 +187,9 @@ class Yard:
     def adopt(self, policy: Policy) -> None:
         """Take over a policy: models it adds appear, and every plan made under the old one is forgotten."""
         self._planner = policy.planner
-        # See Planner in policy.py: a planner that judges pair by pair says so with this method.
-        self._evicts = getattr(policy.planner, "evicts", None)
+        # See Planner in policy.py for these two: all about a pair, or only what is certain about it.
+        self._evicts: Judge | None = getattr(policy.planner, "evicts", None)
+        self._excludes: Judge | None = self._evicts or getattr(policy.planner, "excludes", None)
         for name, model_policy in policy.models.items():
             model = self.models.get(name)
             if model is None:
@@ -218,10 +235,8 @@ class Yard:
 
     def set_process(self, model: Model, process: Process) -> None:
         model.process = process
-        if process is Process.STOPPED:
-            self.live &= ~model.bit
-        else:
-            self.live |= model.bit
+        self.live = self.live & ~model.bit if process is Process.STOPPED else self.live | model.bit
+        self.ready = self.ready | model.bit if process is Process.READY else self.ready & ~model.bit
 
     def begin_swap(self, model: Model, swap: Swap) -> None:
         model.swap = swap
@@ -249,10 +264,6 @@ class Yard:
         self.busy &= ~model.bit
 
     # -- plans ------------------------------------------------------------------------------------
-
-    @property
-    def pairwise(self) -> bool:
-        return self._evicts is not None
 
     def evictees(self, model: Model) -> int:
         """What the planner wants gone before `model` may serve, as a mask; planned anew only when needed."""
@@ -295,19 +306,21 @@ class Yard:
         return model.victims
 
     def blocked(self) -> int:
-        """Models that cannot go because somebody they would evict is in use (pairwise planners only)."""
-        blocked = self.claimed
-        for obstacle in self.each(self.in_use & self.running):
-            if obstacle.evictors < 0:
-                self._find_evictors(obstacle)
-            blocked |= obstacle.evictors
-        return blocked
+        """Models that certainly cannot go on: they are claimed, or need somebody gone who is in use."""
+        blocked = 0
+        if self._excludes is not None:
+            for obstacle in self.each(self.in_use & self.running):
+                if obstacle.evictors < 0:
+                    obstacle.evictors = self._find_evictors(obstacle, self._excludes)
+                blocked |= obstacle.evictors
+            if self._evicts is None:
+                # What only excludes spares a target that already runs.
+                blocked &= ~self.ready
+        return blocked | self.claimed
 
-    def _find_evictors(self, model: Model) -> None:
-        evicts = self._evicts
-        assert evicts is not None
+    def _find_evictors(self, model: Model, judge: Judge) -> int:
         others = self.models.values()
-        model.evictors = sum(o.bit for o in others if o is not model and evicts(o.name, model.name))
+        return sum(o.bit for o in others if o is not model and judge(o.name, model.name))
 
     def _sorted_names(self, mask: int) -> tuple[ModelId, ...]:
         names = self._names.get(mask)
