@@ -41,6 +41,12 @@ def leave_a_child() -> tuple[int, subprocess.Popen[str]]:
     return pid, parent
 
 
+async def disappearance(pid: int) -> None:
+    """Return when there is no such process, not even a dead one; nothing announces that."""
+    for _ in iter(lambda: psutil.pid_exists(pid), False):
+        await asyncio.sleep(0.01)
+
+
 def test_an_orphan_is_adopted_and_collected(run: Run) -> None:
     async def main() -> None:
         with subreaper():
@@ -50,8 +56,7 @@ def test_an_orphan_is_adopted_and_collected(run: Run) -> None:
             parent.stdin.close()
             collecting = asyncio.create_task(collect_adopted(every=0.02))
             async with asyncio.timeout(10):
-                while psutil.pid_exists(pid):
-                    await asyncio.sleep(0.01)
+                await disappearance(pid)
             collecting.cancel()
 
     run(main)

@@ -10,6 +10,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from swapyard.processes.fleet import Fleet
 from swapyard.types import ModelId, State
 
 if TYPE_CHECKING:
@@ -194,6 +197,7 @@ def test_a_ready_child_that_is_killed_is_gone_at_once(run: Run, yard: Yard) -> N
             await yard.until(lambda: yard.count("gone", MODEL, "killed by SIGKILL"))
             assert time.monotonic() - begun < 0.5
             assert yard.states() == [STARTING, READY, STOPPED]
+            assert yard.fleet.status(MODEL).last_error == "exited by itself (killed by SIGKILL)"
             assert await yard.load() is None
 
     run(main)
@@ -239,6 +243,32 @@ def test_no_child_outlives_the_fleet(run: Run, yard: Yard) -> None:
         assert yard.states() == [STARTING, READY, State.SHUTDOWN]
 
     run(main)
+
+
+def test_a_bug_in_whoever_is_told_ends_everything_children_first(run_once: Run, yard: Yard) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    async def main() -> None:
+        fleet = Fleet(
+            on_load_finished=fail,
+            on_stop_finished=fail,
+            on_gone=fail,
+            on_state=lambda *_: None,
+            output=lambda *_: None,
+            log=lambda *_: None,
+            ledger=None,
+        )
+        fleet.apply({model: yard.shell("sleep 1000 & wait", model=model) for model in (MODEL, OTHER)})
+        fleet.load(MODEL)
+        fleet.load(OTHER)
+        with pytest.raises(ExceptionGroup) as raised:
+            async with asyncio.timeout(10):
+                await fleet.run()
+        assert raised.group_contains(RuntimeError, match="a bug")
+        assert yard.alive() == []
+
+    run_once(main)
 
 
 def test_a_changed_model_keeps_its_process_until_it_is_loaded_again(

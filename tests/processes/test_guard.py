@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,31 +68,35 @@ def test_all_descendants_end_when_their_owner_is_killed(tmp_path: Path, yard: Ya
 
 
 @pytest.fixture
-def group() -> Callable[[], subprocess.Popen[bytes]]:
-    return lambda: subprocess.Popen(["sleep", "1000"], start_new_session=True)
+def groups() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Two processes, each in a group of its own."""
+    started = [subprocess.Popen(["sleep", "1000"], start_new_session=True) for _ in range(2)]
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def test_a_guard_that_was_ended_is_replaced_and_knows_all_groups(
-    group: Callable[[], subprocess.Popen[bytes]],
+    groups: list[subprocess.Popen[bytes]],
 ) -> None:
+    first, second = groups
     guard = Guard(log=print)
-    with group() as first, group() as second:
-        guard.add(first.pid)
-        (process,) = [p for p in psutil.Process().children() if "guard_main.py" in " ".join(p.cmdline())]
-        os.kill(process.pid, signal.SIGKILL)
-        assert gone([process]) == [process]
-        guard.add(second.pid)
-        guard.close()
-        assert {first.wait(5), second.wait(5)} == {-signal.SIGTERM}
+    before = psutil.Process().children()
+    guard.add(first.pid)
+    (process,) = [child for child in psutil.Process().children() if child not in before]
+    process.kill()
+    assert gone([process]) == [process]
+    guard.add(second.pid)
+    guard.close()
+    assert {first.wait(5), second.wait(5)} == {-signal.SIGTERM}
 
 
 def test_a_guard_leaves_groups_alone_that_were_taken_off_its_list(
-    group: Callable[[], subprocess.Popen[bytes]],
+    groups: list[subprocess.Popen[bytes]],
 ) -> None:
     guard = Guard(log=print)
-    with group() as child:
-        guard.add(child.pid)
-        guard.remove(child.pid)
-        guard.close()
-        assert child.poll() is None
-        child.kill()
+    guard.add(groups[0].pid)
+    guard.remove(groups[0].pid)
+    guard.close()
+    assert groups[0].poll() is None

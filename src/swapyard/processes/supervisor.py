@@ -160,7 +160,7 @@ class Supervisor:
             case life.StopFinished():
                 self._reports.stop_finished(self._model)
             case life.Gone(reason):
-                self._last_error = reason
+                self._last_error = f"exited by itself ({reason})"
                 self._reports.gone(self._model, reason)
             case life.WakeAt(at):
                 self._wake_at(at)
@@ -194,7 +194,7 @@ class Supervisor:
         self._child = child
         self._keeper = self._work.create_task(self._keep(child, start), name=f"child of {self._model}")
         self._reports.child_spawned(self._model, child.pid)
-        self._reports.log(logging.DEBUG, f"{self._model}: started pid {child.pid}")
+        self._reports.log(logging.DEBUG, f"<{self._model}> started pid {child.pid}")
         return life.Spawned()
 
     def _output(self, data: bytes) -> None:
@@ -297,6 +297,7 @@ class Supervisor:
         if self._child is not None and not self._child.closed:
             self._child.kill()
             self._child.close()
+            self._reports.child_gone(self._child.pid)
 
     # Telling.
 
@@ -304,7 +305,11 @@ class Supervisor:
         self._since = time.monotonic()
         if new is State.READY:
             self._load_seconds = self._since - self._asked_at
-        self._reports.log(logging.DEBUG, f"{self._model}: {old} -> {new}{f' ({reason})' if reason else ''}")
+            reason = f"after {self._load_seconds:.2f}s"
+        words = f" ({reason})" if reason else ""
+        # Who ordered a load or a stop says how it ended; only readiness is news for everybody.
+        level = logging.INFO if new is State.READY else logging.DEBUG
+        self._reports.log(level, f"<{self._model}> {new}{words}")
         self._reports.state(self._model, old, new, reason)
 
     def _load_finished(self, effect: life.LoadFinished) -> None:
@@ -325,4 +330,4 @@ class Supervisor:
         self._timer = loop.call_later(delay, self._inbox.put_nowait, life.TimePassed())
 
     def _warn(self, text: str) -> None:
-        self._reports.log(logging.WARNING, f"{self._model}: {text}")
+        self._reports.log(logging.WARNING, f"<{self._model}> {text}")
