@@ -80,6 +80,7 @@ def test_a_server_that_speaks_no_tls_is_no_answer_to_a_tls_probe(run: Run, free_
         ("http://localhost:5800", "/health", ("localhost", 5800, False, "/health", CONNECT_TIMEOUT)),
         ("http://127.0.0.1", "health", ("127.0.0.1", 80, False, "/health", CONNECT_TIMEOUT)),
         ("https://[::1]:1/v1/?key=a", "/up", ("::1", 1, True, "/v1/up?key=a", CONNECT_TIMEOUT)),
+        ("http://localhost:1", "/a b?c=é", ("localhost", 1, False, "/a%20b?c=%C3%A9", CONNECT_TIMEOUT)),
         ("http://gpu.lan:1/?key=a", "/up?b=c", ("gpu.lan", 1, False, "/up?b=c", 2.0)),
     ],
 )

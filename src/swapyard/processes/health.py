@@ -8,7 +8,7 @@ import ssl
 import time
 from dataclasses import dataclass
 from functools import cache
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from swapyard.processes.ports import connect, loopback_addresses, port_of
 
@@ -24,6 +24,8 @@ WIDEST_PAUSE = 0.1
 PATIENCE = 200
 """A server that answers is asked again after 1/PATIENCE of the time it has taken so far."""
 HEAD_LIMIT_BYTES = 64 * 1024
+PLAIN = "/?%:@!$&'()*+,;=~"
+"""Characters of a path or query that stay as they are written (RFC 3986 §3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ def endpoint(proxy: str, check_endpoint: str, connect_timeout: float) -> Endpoin
     """
     base, check = urlsplit(proxy), urlsplit(check_endpoint)
     host = base.hostname or ""
-    path = f"{base.path.rstrip('/')}/{check.path.lstrip('/')}"
-    query = check.query or base.query
+    path = quote(f"{base.path.rstrip('/')}/{check.path.lstrip('/')}", safe=PLAIN)
+    query = quote(check.query or base.query, safe=PLAIN)
     limit = min(connect_timeout or ANSWER_TIMEOUT, ANSWER_TIMEOUT)
     if loopback_addresses(host):
         limit = CONNECT_TIMEOUT
@@ -132,7 +134,7 @@ def _request(target: Endpoint) -> bytes:
         "Accept: */*",
         "Connection: close",
     )
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 async def _read_status(reader: asyncio.StreamReader) -> int:

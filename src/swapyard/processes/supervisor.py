@@ -13,7 +13,7 @@ from typing import assert_never
 from swapyard.processes import lifecycle as life
 from swapyard.processes.child import Child
 from swapyard.processes.health import NO_PROBE, endpoint, wait_until_ready
-from swapyard.processes.launch import ProcessSpec, Split, UnusableTextError, prepare, prepare_stop
+from swapyard.processes.launch import Launch, ProcessSpec, Split, UnusableTextError, prepare, prepare_stop
 from swapyard.processes.ports import find_foreign_listener
 from swapyard.types import ModelId, State
 
@@ -244,19 +244,24 @@ class Supervisor:
             return
         try:
             launch = prepare_stop(self._running_spec, child.pid, self._split)
-            command = Child(launch)
         except UnusableTextError as error:
             self._warn(f"cmdStop is unusable ({error}), sending SIGTERM")
             child.terminate()
-        except (ValueError, OSError) as error:
+        except ValueError as error:
+            # As the reference: no SIGTERM instead, the grace runs out.
             self._warn(f"cmdStop cannot be run: {error}")
         else:
             self._stop_command = self._work.create_task(
-                self._run_stop_command(command, deadline), name=f"cmdStop of {self._model}"
+                self._run_stop_command(launch, deadline), name=f"cmdStop of {self._model}"
             )
 
-    async def _run_stop_command(self, command: Child, deadline: float) -> None:
+    async def _run_stop_command(self, launch: Launch, deadline: float) -> None:
         """Let cmdStop finish within the grace, also when the child is gone before."""
+        try:
+            command = Child(launch)
+        except (ValueError, OSError) as error:
+            self._warn(f"cmdStop cannot be run: {error}")
+            return
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 how = await command.exit()
