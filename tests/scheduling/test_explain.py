@@ -16,7 +16,7 @@ MakeTalk = Callable[..., Any]
 def views(t: Any) -> dict[str, tuple[str, int, int, str]]:
     return {
         view.model: (view.phase.value, view.in_flight, view.waiting, view.reason)
-        for view in t.scheduler.snapshot().models
+        for view in t.scheduler.snapshot(t.now).models
     }
 
 
@@ -71,7 +71,7 @@ def test_the_view_counts_failures_and_the_rest_of_the_back_off(talk: MakeTalk) -
         t.ask("a")
         t.checked("a")
         t.loaded("a", "boom")
-    (view,) = t.scheduler.snapshot().models
+    (view,) = t.scheduler.snapshot(t.now).models
     assert (view.failures, view.last_error, view.back_off) == (4, "boom", 2)
 
 

@@ -362,7 +362,8 @@ def test_s14_the_second_request_over_a_limit_of_one_is_refused(talk: MakeTalk) -
     t.start("a")
     t.ask("a")
     assert t.ask("a") == ["refuse 3 concurrency_limit"]
-    assert (t.refusals()[0].retry_after, t.refusals()[0].reason) == (1, "Too many requests")
+    assert t.refusals()[0].retry_after == 1
+    assert t.refusals()[0].reason == "a takes 1 requests at a time, waiting ones included"
     t.release(2)
     assert t.ask("a") == ["grant 4 a"]
 
@@ -432,6 +433,19 @@ def test_leases_on_a_dead_process_are_counted_until_released_and_block_nothing(t
     assert t.in_flight("a") == 0
 
 
+def test_the_end_of_a_lease_on_a_dead_process_frees_nothing_of_the_new_one(talk: MakeTalk) -> None:
+    t = talk()
+    t.start("a")
+    t.ask("a")
+    t.gone("a")
+    t.ask("a")
+    t.checked("a"), t.loaded("a")
+    t.ask("b")
+    assert t.release(2) == []
+    assert t.in_flight("a") == 1
+    assert t.release(3) == ["check b"]
+
+
 @pytest.mark.parametrize("event", ["gone", "stopped", "loaded", "checked"])
 def test_results_that_nobody_ordered_are_ignored(talk: MakeTalk, event: str) -> None:
     t = talk()
@@ -497,6 +511,20 @@ def test_when_the_oldest_request_leaves_nobody_is_held_back(talk: MakeTalk) -> N
     t.wait(10)
     assert t.ask("a") == []
     assert t.leave(3) == ["grant 4 a"]
+
+
+def test_a_younger_request_does_not_inherit_the_patience_of_one_that_left(talk: MakeTalk) -> None:
+    t = talk(max_wait=10)
+    t.start("a")
+    t.ask("a"), t.ask("b")
+    t.wait(9)
+    t.ask("b")
+    t.wait(1)
+    assert t.ask("a") == []
+    assert t.leave(3) == ["grant 5 a"]
+    assert t.ask("a") == ["grant 6 a"]
+    t.wait(9)
+    assert t.ask("a") == []
 
 
 def test_a_request_is_refused_after_its_time_in_the_line(talk: MakeTalk) -> None:

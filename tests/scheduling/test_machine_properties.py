@@ -350,7 +350,7 @@ class Interleavings(RuleBasedStateMachine):
         places = [self.scheduler.position(ticket) for ticket in self.yard.waiting]
         in_line = sorted(place for place in places if place is not None)
         assert in_line == list(range(1, len(in_line) + 1))
-        assert self.scheduler.snapshot().line == len(in_line)
+        assert self.scheduler.snapshot(self.now).line == len(in_line)
         for ticket in self.yard.waiting:
             assert self.scheduler.waiting_reason(ticket)
 
@@ -397,14 +397,14 @@ class Interleavings(RuleBasedStateMachine):
             self.steps_on()
         assert not yard.waiting, "stranded at the end"
         assert not yard.unloads
-        snapshot = self.scheduler.snapshot()
+        snapshot = self.scheduler.snapshot(self.now)
         assert snapshot.line == 0
         assert all(view.in_flight == view.waiting == 0 for view in snapshot.models)
         self.unload(frozenset(NAMES), None)
         while yard.stopping:
             self.steps_on()
         assert not yard.unloads
-        assert {view.phase.value for view in self.scheduler.snapshot().models} <= {"stopped"}
+        assert {view.phase.value for view in self.scheduler.snapshot(self.now).models} <= {"stopped"}
 
 
 class Exclusive(Interleavings):

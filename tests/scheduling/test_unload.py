@@ -227,6 +227,14 @@ def test_a_ready_model_whose_request_waits_for_an_eviction_is_not_idle(talk: Mak
     assert t.leave(4) == ["stop a 10"]
 
 
+def test_a_ready_model_that_waits_for_its_evictees_is_not_idle(talk: MakeTalk) -> None:
+    t = talk(groups=ONE_WAY, a=ModelPolicy(ttl=5))
+    t.start("a"), t.start("b")
+    assert t.ask("a") == ["stop b 10"]
+    assert t.wait(50) == []
+    assert t.stopped("b") == ["grant 3 a"]
+
+
 def test_one_alarm_is_set_and_only_moved_forward(talk: MakeTalk) -> None:
     t = talk(a=ModelPolicy(ttl=30))
     t.start("a")
@@ -357,6 +365,14 @@ def test_after_shutdown_new_requests_are_refused_and_unload_still_works(talk: Ma
     assert t.wait(100) == []
     assert t.unload(*"abc") == ["stop a 10"]
     assert t.stopped("a") == ["unloaded 1"]
+
+
+def test_after_shutdown_nothing_is_due_any_more(talk: MakeTalk) -> None:
+    t = talk(groups=TOGETHER, a=ModelPolicy(ttl=30), b=ModelPolicy(ttl=40))
+    t.start("a"), t.start("b")
+    t.shut_down()
+    assert t.wait(30) == []
+    assert t.wakes == [30]
 
 
 def test_shutdown_during_a_swap_starts_nothing(talk: MakeTalk) -> None:

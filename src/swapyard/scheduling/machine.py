@@ -133,9 +133,12 @@ class Scheduler:
     def shutting_down(self) -> bool:
         return self._closing
 
-    def snapshot(self) -> explain.Snapshot:
-        """Every model with its phase, counters and reason, for display."""
-        return explain.snapshot(self._yard, self._order, self._now)
+    def snapshot(self, now: float) -> explain.Snapshot:
+        """Every model with its phase, counters and reason, for display.
+
+        Also shows models that the configuration has dropped, until nothing of them is left.
+        """
+        return explain.snapshot(self._yard, self._order, now)
 
     # -- requests ---------------------------------------------------------------------------------
 
@@ -147,7 +150,7 @@ class Scheduler:
             self._refuse(ticket, Fault.SHUTTING_DOWN, "shutting down", RETRY_LATER)
             return
         if model is None or not model.in_policy:
-            self._refuse(ticket, Fault.UNKNOWN_MODEL, "no local server found for requested model")
+            self._refuse(ticket, Fault.UNKNOWN_MODEL, f"no model {event.model} in the configuration")
             return
         if event.explicit:
             model.backoff.reset()
@@ -171,7 +174,8 @@ class Scheduler:
         limit = model.policy.limit
         if limit > 0:
             if model.waiting + model.in_flight >= limit:
-                self._refuse(ticket, Fault.CONCURRENCY_LIMIT, "Too many requests", RETRY_SOON)
+                reason = f"{model.name} takes {limit} requests at a time, waiting ones included"
+                self._refuse(ticket, Fault.CONCURRENCY_LIMIT, reason, RETRY_SOON)
                 return True
         elif model.waiting >= self._policy.waiting_limit:
             reason = f"{model.waiting} requests already wait for {model.name}"
