@@ -1,0 +1,23 @@
+/** Colours as the browser resolves them, for canvases; `version` counts up when they change. */
+
+class Theme {
+  version = $state(0);
+
+  constructor() {
+    const changed = (): void => void this.version++;
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', changed);
+    new MutationObserver(changed).observe(document.documentElement, { attributeFilter: ['data-mode'] });
+  }
+
+  /** A custom property such as `--accent` as a colour that a canvas understands. */
+  color(name: string): string {
+    const probe = document.createElement('span');
+    probe.style.color = `var(${name})`;
+    document.body.append(probe);
+    const color = getComputedStyle(probe).color;
+    probe.remove();
+    return color;
+  }
+}
+
+export const theme = new Theme();
