@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -163,6 +164,7 @@ def _run(options: Options, ready: Callable[[], None] | None = None) -> int:
     # Watching begins before loading, so that no change in between is missed.
     changes = watch(options.config, options.config_dir) if options.watch else None
     loaded = load(options.config, options.config_dir, os.environ)
+    tls = _tls(options)
     try:
         sockets = bind(options.listen.host, options.listen.port)
     except OSError as error:
@@ -170,9 +172,21 @@ def _run(options: Options, ready: Callable[[], None] | None = None) -> int:
 
     async def run() -> int:
         build = Build(package_version("swapyard"), _commit(), _date())
-        return await Program(options, loaded, build, changes).run(sockets, ready)
+        return await Program(options, loaded, build, tls=tls, changes=changes).run(sockets, ready)
 
     return uvloop.run(run())
+
+
+def _tls(options: Options) -> ssl.SSLContext | None:
+    from swapyard.web.server import tls_context
+
+    if options.certificate is None or options.key is None:
+        return None
+    try:
+        return tls_context(str(options.certificate), str(options.key))
+    except OSError as error:
+        pair = f"certificate {options.certificate} and key {options.key}"
+        raise OptionError(f"cannot use {pair}: {error.strerror or error}") from error
 
 
 def check(arguments: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -50,7 +51,13 @@ class Program:
     """
 
     def __init__(
-        self, options: Options, loaded: Loaded, build: Build, changes: AsyncIterator[None] | None = None
+        self,
+        options: Options,
+        loaded: Loaded,
+        build: Build,
+        *,
+        tls: ssl.SSLContext | None = None,
+        changes: AsyncIterator[None] | None = None,
     ) -> None:
         config = loaded.config
         self._options = options
@@ -88,8 +95,7 @@ class Program:
         self._build = build
         self._listener = Listener(
             Front(self.data.find, cast(App, build_control_plane(self._services(build))), self._log_access),
-            certificate=str(options.certificate) if options.certificate else None,
-            key=str(options.key) if options.key else None,
+            tls,
         )
         self._stop = asyncio.Event()
         self._hurrying = False

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 from urllib.parse import unquote
@@ -31,6 +32,12 @@ HEAD_LIMIT_BYTES = 1024 * 1024
 """Longest request line plus headers; beyond it the answer is 431."""
 
 BACKLOG = 2048
+
+PIPELINED_LIMIT = 8
+"""Requests that may wait behind the one that is being answered before their connection rests."""
+
+LINGER = 0.5
+"""Seconds for which a refused client may go on sending before its connection is closed."""
 
 BODILESS = frozenset({204, 304})
 """Statuses whose answers have no body, whatever their headers say.  Source: RFC 9110 6.4.1."""
@@ -74,6 +81,8 @@ class Link:
     def cut(self) -> None:
         """End the connection so that the client can tell that the answer is incomplete."""
         self._cycle.cut = True
+        if self._cycle.ends_with_connection:
+            _reset_on_close(self._protocol.transport)
         self._protocol.transport.close()
 
     def informational(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
@@ -89,12 +98,24 @@ class Link:
         return self._protocol.release(), self._protocol.after_upgrade
 
 
+def _status_line(status: int) -> bytes:
+    """Any three digits: what an upstream says beyond the registered classes is passed on, too."""
+    return STATUS_LINE.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
 def _head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    lines = [STATUS_LINE[status]]
+    lines = [_status_line(status)]
     for name, value in headers:
         lines += (name, b": ", value, b"\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def _reset_on_close(transport: asyncio.Transport) -> None:
+    """Where only the end of the connection ends a body, a proper end would look like a complete answer."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class Cycle(RequestResponseCycle):
@@ -139,14 +160,16 @@ class Cycle(RequestResponseCycle):
         self.status = status
         self.chunked_encoding = None
         self.expected_content_length = 0
-        lines = [STATUS_LINE[status]]
+        lines = [_status_line(status)]
         for name, value in headers:
-            lines += (name, b": ", value, b"\r\n")
             if name == b"content-length":
                 self.chunked_encoding = False
                 self.expected_content_length = int(value)
-            elif name == b"connection" and b"close" in value.lower():
+            elif name == b"connection" and not (self.keep_alive and b"close" not in value.lower()):
+                # Said once, below.
                 self.keep_alive = False
+                continue
+            lines += (name, b": ", value, b"\r\n")
         if self.scope["method"] == "HEAD" or status in BODILESS:
             self.chunked_encoding = False
             self.expected_content_length = 0
@@ -186,9 +209,12 @@ class Cycle(RequestResponseCycle):
             raise RuntimeError("an answer shorter than its content-length")
         self.response_complete = True
         self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
         self.on_response()
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Nothing but the end of the connection tells the client where this answer's body ends."""
+        return self.response_started and self.expected_content_length < 0
 
     async def _apologise(self) -> None:
         if self.response_started:
@@ -202,11 +228,16 @@ class Connection(HttpToolsProtocol):
 
     cycle: Cycle
     after_upgrade = b""
-    _head_bytes = 0
+    # The request that is being answered; pipelined ones that wait behind it are `cycle` and `pipeline`.
+    _running: Cycle | None = None
     _upgraded = False
+    _deaf = False
+    # Of a head that is not complete: bytes that were fed to the parser, and bytes of whole headers.
+    _fed_bytes = 0
+    _header_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._deaf or self.transport.is_closing():
             return
         if self._upgraded:
             self.after_upgrade += data
@@ -222,26 +253,26 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.refuse(400, "Bad Request")
         else:
-            if self._head_bytes:
-                self._head_bytes += len(data)
-                if self._head_bytes > HEAD_LIMIT_BYTES:
+            if self._fed_bytes:
+                self._fed_bytes += len(data)
+                if self._fed_bytes > HEAD_LIMIT_BYTES:
                     self.refuse(431, "Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
-        self._head_bytes = 1
+        self._fed_bytes, self._header_bytes = 1, 0
         super().on_message_begin()
         # From 2.4 on a server reports a client that left by itself, as this one does: nobody has to listen.
         self.scope["asgi"]["spec_version"] = "2.4"
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        # Fed in one piece a too long head is complete before data_received could count it.
-        self._head_bytes += len(name) + len(value)
+        # A head whose last piece is the one too much is complete before data_received can count it.
+        self._header_bytes += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
-        too_long, self._head_bytes = self._head_bytes > HEAD_LIMIT_BYTES, 0
+        self._fed_bytes = 0
         version = self.parser.get_http_version()
-        if too_long:
+        if self._header_bytes > HEAD_LIMIT_BYTES:
             return self.refuse(431, "Request Header Fields Too Large")
         if version == "1.1" and not any(name == b"host" for name, _ in self.headers):
             return self.refuse(400, "Bad Request: missing required Host header")
@@ -258,8 +289,10 @@ class Connection(HttpToolsProtocol):
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:  # pipelined: its turn comes when the answer before it is complete
-            self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+            # Only who reads notices that a client leaves, so a few more may wait here.
+            if len(self.pipeline) >= PIPELINED_LIMIT:
+                self.flow.pause_reading()
         return None
 
     def _cycle(self, keep_alive: bool) -> Cycle:
@@ -287,6 +320,11 @@ class Connection(HttpToolsProtocol):
 
     def refuse(self, status: int, text: str) -> None:
         """Answer what never became a request, and close."""
+        if self._running is not None and not self._running.response_complete:
+            # The answer to an earlier request is under way: it is the last one, and nothing breaks into it.
+            self._running.keep_alive = False
+            self._deaf = True
+            return
         body = text.encode()
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
@@ -295,6 +333,19 @@ class Connection(HttpToolsProtocol):
         ]
         if not self.transport.is_closing():
             self.transport.write(_head(status, headers) + body)
+            self._hang_up_gently()
+
+    def _hang_up_gently(self) -> None:
+        """Close so that the client gets the answer although it is still sending.
+
+        Closed with unread bytes, a connection is reset, and what the client had not read yet is lost to it.
+        """
+        self._deaf = True
+        if self.transport.can_write_eof():
+            self.flow.resume_reading()
+            self.transport.write_eof()
+            self.loop.call_later(LINGER, self.transport.close)
+        else:
             self.transport.close()
 
     def _should_upgrade(self) -> bool:
@@ -304,21 +355,27 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self.transport.is_closing():
             return
-        own = cast(Cycle, cycle)
+        own = self._running = cast(Cycle, cycle)
         own.task = self.loop.create_task(own.run_asgi(app), name="request")
         self.tasks.add(own.task)
         own.task.add_done_callback(self.tasks.discard)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.cycle is not None and self.cycle.disconnected:
-            task = self.cycle.task
-            if task is not None:
-                task.cancel("the client left")
+        running = self._running
+        if running is not None and running.task is not None and not running.response_complete:
+            running.disconnected = True
+            running.task.cancel("the client left")
 
     def on_response_complete(self) -> None:
         # As the base, but an idle client connection is kept for as long as the client likes.
         if self.transport.is_closing():
+            return
+        if self._running is not None and not self._running.keep_alive:
+            if self._running.more_body:
+                self._hang_up_gently()
+            else:
+                self.transport.close()
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -333,18 +390,14 @@ class Connection(HttpToolsProtocol):
 class Listener:
     """Listening sockets and the connections they gave; one per program."""
 
-    def __init__(self, app: App, *, certificate: str | None = None, key: str | None = None) -> None:
+    def __init__(self, app: App, tls: ssl.SSLContext | None = None) -> None:
         self._state = ServerState()
         config = Config(
             cast(Any, app), http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False
         )
         config.load()
         self._config = config
-        self._tls: ssl.SSLContext | None = None
-        if certificate is not None and key is not None:
-            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._tls.load_cert_chain(certificate, key)
-            self._tls.set_alpn_protocols(["http/1.1"])
+        self._tls = tls
         self._servers: list[asyncio.Server] = []
 
     def _connection(self) -> Connection:
@@ -376,23 +429,32 @@ class Listener:
             connection.transport.abort()
 
 
+def tls_context(certificate: str, key: str) -> ssl.SSLContext:
+    """Of a server that speaks HTTP/1.1.  Raises OSError, ssl.SSLError among them, for unusable files."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
 def bind(host: str, port: int) -> list[socket.socket]:
     """Listening sockets for host:port; an empty host means every address.  Raises OSError."""
-    family = socket.AF_UNSPEC
-    flags = socket.AI_PASSIVE
     bound: list[socket.socket] = []
     try:
         for af, kind, proto, _, address in socket.getaddrinfo(
-            host or None, port, family, socket.SOCK_STREAM, 0, flags
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
-            if not host and af == socket.AF_INET6 and bound and not socket.has_dualstack_ipv6():
+            if not host and af == socket.AF_INET6 and not socket.has_dualstack_ipv6():
                 continue
             sock = socket.socket(af, kind, proto)
             bound.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if af == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(address)
+            # Port 0 is given a number once, for all addresses.
+            sock.bind((address[0], port or bound[0].getsockname()[1], *address[2:]))
+            # Until a socket listens, another program may bind the same address: only now it is ours.
+            sock.listen(BACKLOG)
             sock.setblocking(False)
     except OSError:
         for sock in bound:
