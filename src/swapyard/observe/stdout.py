@@ -12,6 +12,13 @@ from typing import BinaryIO, cast
 WAITING_LIMIT_BYTES = 1 << 20
 """What may wait for a slow reader before chunks are dropped."""
 
+GATHER = 0.02
+"""Seconds in which chunks gather for one write: a thread woken for every line would cost the event loop more
+than the line."""
+
+GATHER_LIMIT_BYTES = 64 * 1024
+"""What does not wait for the rest of that time."""
+
 
 def dropped_mark(lost_bytes: int) -> bytes:
     """What stands in a stream where this many bytes were left out."""
@@ -34,6 +41,8 @@ class StdoutWriter:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._lost_bytes = 0
+        # Nothing waits, and the thread sleeps until something does.
+        self._idle = False
         self._closing = False
         self._broken = False
         self._thread: threading.Thread | None = None
@@ -51,7 +60,8 @@ class StdoutWriter:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="stdout", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if self._idle or self._waiting_bytes >= GATHER_LIMIT_BYTES:
+                self._changed.notify()
 
     def close(self, timeout: float) -> None:
         """Write what is left, for at most `timeout` seconds; later chunks are ignored."""
@@ -76,7 +86,10 @@ class StdoutWriter:
         """Everything that waits, the mark where something was lost; None at the end."""
         with self._changed:
             while not (self._waiting or self._lost_bytes or self._closing):
+                self._idle = True
                 self._changed.wait()
+            self._idle = False
+            self._changed.wait_for(self._is_enough, GATHER)
             if self._lost_bytes and not self._waiting:
                 self._lost_bytes, lost = 0, self._lost_bytes
                 return dropped_mark(lost)
@@ -86,6 +99,9 @@ class StdoutWriter:
             self._waiting.clear()
             self._waiting_bytes = 0
             return data
+
+    def _is_enough(self) -> bool:
+        return self._closing or self._waiting_bytes >= GATHER_LIMIT_BYTES
 
     def _write_all(self, data: bytes) -> None:
         rest = memoryview(data)
