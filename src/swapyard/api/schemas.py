@@ -148,6 +148,24 @@ class Tokens(TypedDict):
     tokens_per_second: float
 
 
+class ActivityDetails(TypedDict):
+    """What the original does not record; milliseconds as measured here, null for what did not happen."""
+
+    request_id: str
+    arrived_at: str
+    requested_model: str
+    key: str
+    wait_reason: str
+    queue_ms: float | None
+    load_ms: float | None
+    relay_ms: float | None
+    first_byte_ms: float | None
+    first_token_ms: float | None
+    resp_bytes: int
+    measured_prompt_per_second: float | None
+    measured_tokens_per_second: float | None
+
+
 class ActivityRow(TypedDict):
     id: int
     timestamp: str
@@ -160,15 +178,7 @@ class ActivityRow(TypedDict):
     has_capture: bool
     error_msg: NotRequired[str]
     metadata: NotRequired[dict[str, str]]
-    queue_ms: NotRequired[int | None]
-    load_ms: NotRequired[int | None]
-    relay_ms: NotRequired[int | None]
-    ttfb_ms: NotRequired[int | None]
-    first_token_ms: NotRequired[int | None]
-    wait_reason: NotRequired[str]
-    key: NotRequired[str]
-    request_id: NotRequired[str]
-    rates_measured: NotRequired[bool]
+    details: NotRequired[ActivityDetails]
 
 
 class ActivityPage(TypedDict):
@@ -248,10 +258,15 @@ class Performance(TypedDict):
     gpu_stats: NotRequired[list[GpuSample] | None]
 
 
-class YardSpan(TypedDict):
-    state: Literal["stopped", "starting", "ready", "stopping"]
-    to: str | None
-    reason: str
+YardSpan = TypedDict(
+    "YardSpan",
+    {
+        "state": Literal["stopped", "starting", "ready", "stopping", "shutdown"],
+        "from": str,
+        "to": str | None,
+        "reason": str,
+    },
+)
 
 
 class YardCount(TypedDict):
@@ -262,7 +277,7 @@ class YardCount(TypedDict):
 
 class YardLane(TypedDict):
     model: str
-    spans: list[dict[str, Any]]
+    spans: list[YardSpan]
     serving: list[YardCount]
     waiting: list[YardCount]
 
@@ -271,3 +286,74 @@ class YardPicture(TypedDict):
     now: str
     since: str
     lanes: list[YardLane]
+
+
+# The messages of /api/events: what the envelope's `data` holds, by its `type`
+
+
+class LogData(TypedDict):
+    source: Literal["proxy", "upstream"]
+    data: str
+
+
+class Recorded(TypedDict):
+    id: int
+
+
+class InflightMessage(TypedDict):
+    """`requests` with a snapshot that is not empty, `request` with an upsert, `id` with a remove."""
+
+    operation: Literal["snapshot", "upsert", "remove"]
+    requests: NotRequired[list[InflightRequest]]
+    request: NotRequired[InflightRequest]
+    id: NotRequired[str]
+
+
+class UiActivity(TypedDict):
+    session_id: list[str]
+
+
+class UiSettings(TypedDict):
+    activity: UiActivity
+
+
+class StateChange(TypedDict):
+    model: str
+    old: Literal["stopped", "starting", "ready", "stopping", "shutdown"]
+    new: Literal["stopped", "starting", "ready", "stopping", "shutdown"]
+    reason: str
+    at: str
+
+
+class Waiting(TypedDict):
+    model: str
+    count: int
+    reason: str
+
+
+class Preloaded(TypedDict):
+    model: str
+    success: bool
+
+
+class Reloading(TypedDict):
+    error: str | None
+
+
+class Lost(TypedDict):
+    lost: int
+
+
+EVENTS: dict[str, Any] = {
+    "logData": LogData,
+    "modelStatus": list[Model],
+    "uiConfig": UiSettings,
+    "profileChanged": ActiveProfile,
+    "inflight": InflightMessage,
+    "activity": Recorded,
+    "stateChanged": StateChange,
+    "waiting": Waiting,
+    "modelPreloaded": Preloaded,
+    "configReloaded": Reloading,
+    "gap": Lost,
+}
