@@ -16,14 +16,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who was let in.
-
-    `key` names the key without giving it away, "" when no keys are configured.  `consumed` is the header that
-    carried it: our own key goes to no upstream.
-    """
+    """Somebody who was let in; `key` names the key without giving it away, "" when none are configured."""
 
     key: str = ""
-    consumed: bytes | None = None
 
 
 ANYBODY = Caller()
@@ -35,26 +30,21 @@ class Keys:
     def __init__(self, keys: Sequence[str] | None) -> None:
         self._keys = None if keys is None else [(key.encode(), key_label(key)) for key in keys]
 
-    @property
-    def open(self) -> bool:
-        return self._keys is None
-
     def admit(self, headers: Headers) -> Caller:
         """The caller, or RequestError(UNAUTHORIZED)."""
         if self._keys is None:
             return ANYBODY
-        found = _candidate(headers)
-        if found is not None:
-            carrier, candidate = found
+        candidate = _candidate(headers)
+        if candidate is not None:
             # Every key is compared, so that the time taken says nothing about which one came close.
             matches = [label for key, label in self._keys if hmac.compare_digest(key, candidate)]
             if matches:
-                return Caller(matches[0], carrier)
+                return Caller(matches[0])
         raise RequestError(Fault.UNAUTHORIZED, "unauthorized: invalid or missing API key")
 
 
-def _candidate(headers: Headers) -> tuple[bytes, bytes] | None:
-    """(header, key): the password of Basic, else a Bearer token, else x-api-key; one candidate only.
+def _candidate(headers: Headers) -> bytes | None:
+    """The password of Basic, else a Bearer token, else x-api-key; one candidate only.
 
     A malformed Basic value falls through to x-api-key, a wrong Bearer token does not.
     """
@@ -65,16 +55,15 @@ def _candidate(headers: Headers) -> tuple[bytes, bytes] | None:
             case b"basic":
                 password = _password(value)
                 if password:
-                    return b"authorization", password
+                    return password
             case b"bearer":
-                return b"authorization", value
-    key = _first(headers, b"x-api-key")
-    return None if key is None else (b"x-api-key", key)
+                return value
+    return _first(headers, b"x-api-key")
 
 
 def _password(value: bytes) -> bytes | None:
     try:
-        decoded = base64.b64decode(value.strip(), validate=True)
+        decoded = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         return None
     _, colon, password = decoded.partition(b":")

@@ -40,8 +40,17 @@ def refuse_other_sites(request_headers: Sequence[tuple[bytes, bytes]]) -> None:
         foreign = site == b"cross-site"
     elif origin is not None:
         # Ports may differ: what runs on the same host is the same site, as browsers see it too.
-        foreign = urlsplit(origin).hostname != urlsplit(b"//" + headers.get(b"host", b"")).hostname
+        ours = _host(b"//" + headers.get(b"host", b""))
+        foreign = ours is None or _host(origin) != ours
     else:
         foreign = False
     if foreign:
         raise RequestError(Fault.FORBIDDEN, "pages of other sites may not use this address")
+
+
+def _host(url: bytes) -> bytes | None:
+    """None when there is none, as in the `null` of a page that will not say where it is from."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

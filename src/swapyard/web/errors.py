@@ -79,9 +79,9 @@ def envelope(error: RequestError, *, anthropic: bool = False) -> dict[str, Any]:
 
 
 def envelope_bytes(error: RequestError, *, anthropic: bool = False) -> bytes:
-    return json.dumps(
-        envelope(error, anthropic=anthropic), ensure_ascii=False, separators=(",", ":")
-    ).encode()
+    text = json.dumps(envelope(error, anthropic=anthropic), ensure_ascii=False, separators=(",", ":"))
+    # A message may repeat what a client wrote, and JSON can write half of a surrogate pair.
+    return text.encode("utf-8", "replace")
 
 
 def render(error: RequestError, accept: str, *, anthropic: bool = False) -> tuple[int, Headers, bytes]:
@@ -91,10 +91,10 @@ def render(error: RequestError, accept: str, *, anthropic: bool = False) -> tupl
     """
     status = status_of(error)
     if status != 429 and "text/plain" in accept:
-        media, body = b"text/plain", f"llama-swap: {error.message}".encode()
+        media, body = b"text/plain", f"llama-swap: {error.message}".encode("utf-8", "replace")
     elif status != 429 and "text/html" in accept:
         page = f"<html><body><h1>llama-swap</h1><p>{html.escape(error.message)}</p></body></html>"
-        media, body = b"text/html", page.encode()
+        media, body = b"text/html", page.encode("utf-8", "replace")
     else:
         media, body = b"application/json", envelope_bytes(error, anthropic=anthropic)
     headers = [(b"content-type", media), (b"content-length", b"%d" % len(body))]
