@@ -45,6 +45,15 @@ def test_who_waits_for_another_load_is_told_which(talk: MakeTalk) -> None:
     assert t.reason(4) == "waiting for a: x is evicted for it"
 
 
+def test_a_claim_that_is_over_is_no_reason_any_more(talk: MakeTalk) -> None:
+    t = talk()
+    t.start("a")
+    t.ask("b")
+    t.checked("b"), t.stopped("a"), t.loaded("b")
+    t.ask("a")
+    assert t.reason(3) == "waiting for b: 1 in flight"
+
+
 def test_the_view_shows_phase_counters_and_reason_of_every_model(talk: MakeTalk) -> None:
     t = talk("a b c")
     t.start("a")

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from swapyard.config.sets import compile_sets
 from swapyard.scheduling.groups import Group
+from swapyard.scheduling.matrix import MatrixPlanner, matrix_planner
 from swapyard.scheduling.policy import ModelPolicy
 from swapyard.types import ModelId
 
 MakeTalk = Callable[..., Any]
+
+
+def singles(models: str) -> MatrixPlanner:
+    """Sets that keep all these models apart."""
+    compiled, problems = compile_sets({name: name for name in models.split()}, ModelId)
+    assert not problems
+    return matrix_planner(compiled)
+
 
 TOGETHER = [Group("g", swap=False, exclusive=False, members=tuple(map(ModelId, "abcx")))]
 
@@ -148,6 +158,40 @@ def test_new_rules_stop_nothing_until_an_eviction_needs_it(talk: MakeTalk, polic
     assert t.change(policy()) == []
     assert t.ask("a") == ["stop b 10"]
     assert t.stopped("b") == ["grant 3 a"]
+
+
+def test_a_request_whose_swap_was_undone_begins_its_time_in_the_line_anew(
+    talk: MakeTalk, policy: Any
+) -> None:
+    t = talk(groups=TOGETHER, queue_timeout=5)
+    t.start("a")
+    t.ask("a")
+    assert t.ask("b") == ["check b"]
+    t.wait(50)
+    assert t.change(policy(queue_timeout=5)) == []
+    assert t.reason(3) == "waiting for a: 1 in flight"
+    assert t.wait(5) == ["refuse 3 queue_timeout"]
+
+
+def test_a_ready_model_is_served_beside_one_that_the_new_sets_keep_apart(talk: MakeTalk, policy: Any) -> None:
+    t = talk(groups=TOGETHER)
+    t.start("a"), t.start("b"), t.start("x")
+    t.ask("b")
+    t.change(policy(planner=singles("a b x c"), max_wait=5))
+    t.ask("c")
+    t.wait(5)
+    # Held back for c, which has waited longer, and free again when c gives up.
+    assert t.ask("a") == []
+    assert t.leave(5) == ["grant 6 a"]
+
+
+def test_a_model_that_must_start_afresh_is_planned_as_if_it_did_not_run(talk: MakeTalk, policy: Any) -> None:
+    t = talk(groups=TOGETHER)
+    t.start("a"), t.start("b")
+    t.change(policy(planner=singles("a b")))
+    assert t.unload("a") == ["stop a 10"]
+    assert t.ask("a") == ["check a"]
+    assert t.checked("a") == ["stop b 10"]
 
 
 def test_new_priorities_apply_to_those_who_already_wait(talk: MakeTalk, policy: Any) -> None:

@@ -72,7 +72,7 @@ class Fifo:
         line = self.line
         if not line.models:
             return None
-        free = line.models & ~self._yard.blocked()
+        free = line.models & ~self._yard.blocked()  # (2), and most of (3)
         if not free:
             return None
         for key in line.heads:
@@ -102,7 +102,7 @@ class Fifo:
         if model.retiring:  # (1)
             return None
         evict = yard.evictees(model)
-        if yard.claimed & model.bit or evict & yard.in_use:  # (2) (3)
+        if evict & yard.in_use:  # (3)
             return None
         if self.holder(model) is not None:  # (4)
             return None
@@ -136,8 +136,7 @@ class Serial:
     def admits(self, model: Model) -> bool:
         yard = self._yard
         return (
-            not self.line.heads
-            and model.process is Process.READY
+            model.process is Process.READY
             and not model.retiring
             and yard.running == model.bit
             and not yard.in_use

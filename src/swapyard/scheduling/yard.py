@@ -267,7 +267,7 @@ class Yard:
 
     def evictees(self, model: Model) -> int:
         """What the planner wants gone before `model` may serve, as a mask; planned anew only when needed."""
-        running = self.live | self.targets
+        running = self.running
         if self._evicts is not None:
             return self.victims(model) & running & ~model.bit
         if model.process is not Process.READY:
@@ -291,9 +291,9 @@ class Yard:
         """Whether `model` needs `other` gone, or would need it if `other` ran as well."""
         if self._evicts is not None:
             return bool(self.victims(model) & other.bit)
-        if (self.live | self.targets) & other.bit:
+        if self.running & other.bit:
             return bool(self.evictees(model) & other.bit)
-        running = (self.live | self.targets | other.bit) & ~model.bit
+        running = (self.running | other.bit) & ~model.bit
         return other.name in self._planner(model.name, self._sorted_names(running)).evict
 
     def victims(self, model: Model) -> int:
