@@ -21,14 +21,14 @@ macros:
 models:
   demo-quick:
     name: Quick demonstration
-    description: {MODELS["demo-quick"]}
+    description: {json.dumps(MODELS["demo-quick"])}
     cmd: ${{server}} --load-seconds 1 --tokens-per-second 60
     aliases: [gpt-4o-mini]
     ttl: 600
     capabilities: {{in: [text], out: [text], tools: true, context: 8192}}
   demo-slow:
     name: Slow demonstration
-    description: {MODELS["demo-slow"]}
+    description: {json.dumps(MODELS["demo-slow"])}
     cmd: ${{server}} --load-seconds 5 --tokens-per-second 15
     sendLoadingState: true
     capabilities: {{in: [text, image, audio], out: [text, image, audio], reranker: true, context: 32768}}
