@@ -10,7 +10,7 @@ from swapyard.bus import Bus
 from swapyard.config.schema import Config
 from swapyard.dispatcher import Dispatcher
 from swapyard.observe import log_lines
-from swapyard.observe.activity import ActivityRow
+from swapyard.observe.activity import CLIENT_LEFT, ActivityRow
 from swapyard.observe.captures import Captures
 from swapyard.observe.logs import Logs
 from swapyard.observe.performance import Monitor
@@ -133,15 +133,17 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def access_line(scope: Scope, seconds: float) -> str:
+    """One line for a request that has ended; it says when the client left before the end."""
     link = scope["link"]
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
-    return log_lines.access_line(
+    line = log_lines.access_line(
         client_address(scope),
         scope["method"],
         scope["path"],
         f"HTTP/{scope['http_version']}",
-        link.status,
+        link.status or (CLIENT_LEFT if link.client_left else 0),
         link.body_bytes,
         agent.decode("latin-1"),
         seconds,
     )
+    return f"{line} the client left" if link.client_left else line
