@@ -258,12 +258,12 @@ class Yard:
 
     def row(self, model: str) -> dict[str, Any]:
         """The first row of this model, which is written soon after its answer was."""
+        self.until(lambda: bool(self.statuses(model)), f"a request for {model} is recorded")
+        return next(row for row in self.activity() if row["model"] == model)
 
-        def rows() -> list[dict[str, Any]]:
-            return [row for row in self.activity() if row["model"] == model]
-
-        self.until(lambda: bool(rows()), f"a request for {model} is recorded")
-        return rows()[0]
+    def statuses(self, model: str) -> list[int]:
+        """Of the requests for this model that are recorded, oldest first."""
+        return [row["resp_status_code"] for row in self.activity() if row["model"] == model]
 
     def until(self, condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
         deadline = time.monotonic() + patience

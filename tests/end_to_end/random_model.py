@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from gguf import GGUFWriter, TokenType
+from gguf import GGUFWriter, PoolingType, TokenType
 
 CONTROL = ("<unk>", "<s>", "</s>")
 CHAT_TEMPLATE = (
@@ -32,7 +32,7 @@ class Shape:
     heads: int = 4
     layers: int = 2
     inner_width: int = 128
-    context: int = 512
+    context: int = 2048
 
 
 def vocabulary() -> tuple[list[str], list[TokenType]]:
@@ -78,6 +78,7 @@ def describe(writer: GGUFWriter, shape: Shape) -> None:
     writer.add_head_count_kv(shape.heads)
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_pooling_type(PoolingType.MEAN)  # one vector for a text, not one for each token
     writer.add_file_type(0)  # all tensors are 32-bit floats
 
 

@@ -49,8 +49,8 @@ class Answers(BaseHTTPRequestHandler):
         self.answer(200, {"path": self.path})
 
     def do_POST(self) -> None:
-        body = self.read_body()
         try:
+            body = self.read_body()
             if self.headers.get("Content-Type", "").startswith("application/json"):
                 self.converse(json.loads(body))
             else:
@@ -125,8 +125,14 @@ class Answers(BaseHTTPRequestHandler):
     # The parts of HTTP
 
     def read_body(self) -> bytes:
+        if self.path == "/upload":
+            say("begins to read")
         if self.headers.get("Transfer-Encoding", "") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            length = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:
+                raise ClientLeft
+            return body
         parts = []
         while size := int(self.rfile.readline(), 16):
             parts.append(self.rfile.read(size))
