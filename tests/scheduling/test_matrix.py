@@ -126,6 +126,12 @@ def test_a_decision_names_what_it_won_against_cheapest_first() -> None:
     assert [(price.set_name, price.cost) for price in found.lost] == [("x", 2), ("z", 3)]
 
 
+def test_an_alternative_that_promised_more_than_it_holds_does_not_beat_an_earlier_equal() -> None:
+    late = "(((p & q) | r) & ((p & q) | s))"
+    found = decide(f"m = t & ((u & v & w) | {late})", "t", "p q r s u v w")
+    assert found.evict == models("p q r s")
+
+
 @pytest.mark.parametrize(
     ("names", "together"), [("a c", True), ("a b", False), ("a", True), ("a z", False)], ids=str
 )

@@ -159,6 +159,14 @@ def test_a_request_is_refused_after_its_time_in_the_line(serial: MakeTalk) -> No
     assert t.wait(5) == ["refuse 3 queue_timeout"]
 
 
+def test_a_ready_model_is_served_only_when_the_others_are_gone(talk: MakeTalk, policy: Any) -> None:
+    t = talk(groups=TOGETHER)
+    t.start("a"), t.start("b")
+    t.change(policy(groups=TOGETHER, order=OrderKind.SERIAL))
+    assert t.ask("a") == ["stop b 10"]
+    assert t.stopped("b") == ["grant 3 a"]
+
+
 def test_models_left_running_from_fifo_go_at_the_first_switch(talk: MakeTalk, policy: Any) -> None:
     t = talk(groups=TOGETHER)
     t.start("a"), t.start("b")

@@ -24,7 +24,10 @@ class RequestArrived:
 
 @dataclass(frozen=True, slots=True)
 class CallerLeft:
-    """The caller is gone before its Grant was taken.  Unknown tickets are ignored."""
+    """The caller is gone before its Grant was taken.  Unknown tickets are ignored.
+
+    Where the Grant is already given, this ends the lease: no LeaseReleased may follow.
+    """
 
     ticket: Ticket
 

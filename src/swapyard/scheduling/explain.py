@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from swapyard.scheduling.order import Fifo, Serial
+from swapyard.scheduling.order import Fifo, Order, Serial
 from swapyard.scheduling.yard import Model, Process, Request, Step, Swap, Yard
 from swapyard.types import ModelId
 
@@ -45,7 +45,7 @@ class Snapshot:
     line: int
 
 
-def snapshot(yard: Yard, order: Fifo | Serial, now: float) -> Snapshot:
+def snapshot(yard: Yard, order: Order, now: float) -> Snapshot:
     models = sorted(yard.models.values(), key=lambda model: model.name)
     return Snapshot(tuple(_view(yard, model, now) for model in models), len(order.line))
 
@@ -87,7 +87,7 @@ def load_reason(swap: Swap) -> str:
     return f"{count} request{'' if count == 1 else 's'} waiting"
 
 
-def waiting_reason(yard: Yard, order: Fifo | Serial, request: Request) -> str:
+def waiting_reason(yard: Yard, order: Order, request: Request) -> str:
     model = request.model
     if model.swap is not None and request.ticket in model.swap.waiters:
         return _swap_reason(yard, model, model.swap)

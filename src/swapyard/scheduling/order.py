@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from swapyard.scheduling.line import Line
 from swapyard.scheduling.policy import OrderKind
@@ -20,28 +19,6 @@ class Move:
     evict: int | None
 
 
-class Order(Protocol):
-    """Decides from the yard and the line; changes nothing but the line."""
-
-    # Whether a request that arrives during its model's swap becomes one of the swap's waiters.
-    joins: bool
-    line: Line
-    # Models whose oldest request has waited so long that nobody may overtake it any more, as a mask.
-    overdue: int
-
-    def admits(self, model: Model) -> bool:
-        """Whether a request that arrives now gets its lease at once."""
-
-    def next_move(self) -> Move | None:
-        """The first model in the line that can go on, None when all are blocked."""
-
-    def take(self, model: Model) -> Requests:
-        """The requests that a move concerns; they leave the line."""
-
-    def reason(self, move: Move) -> str:
-        """Why these models have to go."""
-
-
 class Fifo:
     """Requests for one model go together; later ones may overtake earlier ones that are blocked.
 
@@ -50,14 +27,17 @@ class Fifo:
     older request would evict it.  It gets leases at once if it is ready and needs nothing gone.
     """
 
+    # A request that arrives during its model's swap becomes one of the swap's waiters.
     joins = True
 
     def __init__(self, yard: Yard) -> None:
         self._yard = yard
         self.line = Line(with_priorities=True)
+        # Models whose oldest request has waited so long that nobody may overtake it, as a mask.
         self.overdue = 0
 
     def admits(self, model: Model) -> bool:
+        """Whether a request that arrives now gets its lease at once."""
         yard = self._yard
         return (
             model.process is Process.READY
@@ -69,6 +49,7 @@ class Fifo:
         )
 
     def next_move(self) -> Move | None:
+        """The first model in the line that can go on, None when all are blocked."""
         line = self.line
         if not line.models:
             return None
@@ -87,10 +68,12 @@ class Fifo:
         return None
 
     def take(self, model: Model) -> Requests:
+        """The requests that a move concerns; they leave the line."""
         self.overdue &= ~model.bit
         return self.line.take_all(model)
 
     def reason(self, move: Move) -> str:
+        """Why the models that a move evicts have to go."""
         return self._yard.reason(move.model, move.evict or 0)
 
     def holder(self, model: Model) -> Model | None:
@@ -159,7 +142,10 @@ class Serial:
         return SERIAL_REASON if move.evict else ""
 
 
-def make_order(kind: OrderKind, yard: Yard) -> Fifo | Serial:
+Order = Fifo | Serial
+
+
+def make_order(kind: OrderKind, yard: Yard) -> Order:
     match kind:
         case OrderKind.FIFO:
             return Fifo(yard)
