@@ -1,13 +1,12 @@
 """A small OpenAI- and Anthropic-compatible server that makes words up: a demonstration, not a model.
 
 Run by `swapyard demo` as a child process, and by tests that need an inference server which costs nothing.
+A chat request may say word for word what it wants to hear: see `swapyard.demo.script`.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import math
 import random
 import struct
@@ -23,73 +22,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-WORDS = (
-    "the yard is quiet tonight and every engine waits on its own track until somebody asks for it by name "
-    "then a signal changes one rolls out another comes in and the next train leaves with the first word of "
-    "an answer that nobody has thought about because this is only a demonstration of how they change places"
-).split()
+from swapyard.demo.model import Demonstration, Reply, count_tokens, event, limit_of, prompt_of, words
 
-DEFAULT_TOKENS = 64
 SAMPLE_RATE_HZ = 16_000
-
-
-class Demonstration:
-    """The pretended model: when it is loaded, and how fast it talks."""
-
-    def __init__(self, name: str, load_seconds: float, tokens_per_second: float) -> None:
-        self.name = name
-        self._load_seconds = load_seconds
-        self._ready_at = time.monotonic() + load_seconds
-        self._pace = 1.0 / tokens_per_second if tokens_per_second > 0 else 0.0
-
-    def remaining(self) -> float:
-        return max(0.0, self._ready_at - time.monotonic())
-
-    def announce(self) -> None:
-        print(f"{self.name}: a demonstration server, {self._load_seconds:g} s to load", flush=True)
-
-    async def talk(self, tokens: int, seed: str) -> AsyncIterator[str]:
-        """`tokens` words, each when it is due; the same seed gives the same words."""
-        start = random.Random(seed).randrange(len(WORDS))
-        due = time.monotonic()
-        for index in range(tokens):
-            due += self._pace
-            if (wait := due - time.monotonic()) > 0:
-                await asyncio.sleep(wait)
-            yield WORDS[(start + index) % len(WORDS)] + " "
-
-    def timings(self, prompt_tokens: int, tokens: int, seconds: float) -> dict[str, Any]:
-        """In the shape of llama.cpp's server."""
-        prompt_ms = 0.4 * prompt_tokens + 1
-        return {
-            "cache_n": 0,
-            "prompt_n": prompt_tokens,
-            "prompt_ms": prompt_ms,
-            "prompt_per_second": 1000 * prompt_tokens / prompt_ms,
-            "predicted_n": tokens,
-            "predicted_ms": 1000 * seconds,
-            "predicted_per_second": tokens / seconds if seconds else 0.0,
-        }
-
-
-def event(value: Any, kind: str | None = None) -> bytes:
-    head = f"event: {kind}\n" if kind else ""
-    return f"{head}data: {json.dumps(value)}\n\n".encode()
-
-
-def prompt_of(body: dict[str, Any]) -> str:
-    return json.dumps(body.get("messages") or body.get("prompt") or body.get("input") or "")
-
-
-def count_tokens(text: str) -> int:
-    return max(1, len(text) // 4)
-
-
-def limit_of(body: dict[str, Any]) -> int:
-    for key in ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict"):
-        if isinstance(body.get(key), int) and body[key] > 0:
-            return min(int(body[key]), 100_000)
-    return DEFAULT_TOKENS
 
 
 class Api:
@@ -135,22 +70,36 @@ class Api:
         settings = {"default_generation_settings": {"n_ctx": 8192}, "total_slots": 4}
         return JSONResponse({**settings, "model_path": "none: a demonstration"})
 
+    async def spoken(self, reply: Reply) -> AsyncIterator[str]:
+        async for piece in self._model.paced(reply.pieces, reply.script.pace):
+            yield piece
+
+    async def thought(self, reply: Reply) -> AsyncIterator[str]:
+        async for piece in self._model.paced(reply.script.thoughts(), reply.script.pace):
+            yield piece
+
     async def chat(self, request: Request) -> Response:
         body = await request.json()
+        reply = Reply.to(body)
+        if reply.refused:
+            return reply.refusal()
         shape = {"id": "demo", "created": int(time.time()), "model": self._model.name}
-        prompt, tokens = prompt_of(body), limit_of(body)
-        prompt_tokens = count_tokens(prompt)
         usage = {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": tokens,
-            "total_tokens": prompt_tokens + tokens,
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.tokens,
+            "total_tokens": reply.prompt_tokens + reply.tokens,
         }
         begun = time.monotonic()
+
+        def timings() -> dict[str, Any]:
+            return self._model.timings(reply.prompt_tokens, reply.tokens, time.monotonic() - begun)
+
         if not body.get("stream"):
-            text = "".join([word async for word in self._model.talk(tokens, prompt)])
-            choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-            timings = self._model.timings(prompt_tokens, tokens, time.monotonic() - begun)
-            whole = {"object": "chat.completion", "choices": [choice], "usage": usage, "timings": timings}
+            message = {"role": "assistant", "content": "".join([piece async for piece in self.spoken(reply)])}
+            if reply.script.think:
+                message["reasoning_content"] = reply.script.think
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            whole = {"object": "chat.completion", "choices": [choice], "usage": usage, "timings": timings()}
             return JSONResponse({**shape, **whole})
 
         def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
@@ -159,10 +108,14 @@ class Api:
 
         async def stream() -> AsyncIterator[bytes]:
             yield chunk({"role": "assistant", "content": ""})
-            async for word in self._model.talk(tokens, prompt):
-                yield chunk({"content": word})
-            timings = self._model.timings(prompt_tokens, tokens, time.monotonic() - begun)
-            yield chunk({}, "stop", usage=usage, timings=timings)
+            async for piece in self.thought(reply):
+                yield chunk({"reasoning_content": piece})
+            async for piece in self.spoken(reply):
+                yield chunk({"content": piece})
+            if reply.script.error:
+                yield event({"error": reply.error()})
+                return
+            yield chunk({}, "stop", usage=usage, timings=timings())
             yield b"data: [DONE]\n\n"
 
         return StreamingResponse(stream(), media_type="text/event-stream")
@@ -170,61 +123,78 @@ class Api:
     async def completions(self, request: Request) -> Response:
         body = await request.json()
         prompt, tokens = prompt_of(body), limit_of(body)
-        text = "".join([word async for word in self._model.talk(tokens, prompt)])
+        text = "".join([word async for word in self._model.paced(words(tokens, prompt))])
         usage = {"prompt_tokens": count_tokens(prompt), "completion_tokens": tokens}
         choice = {"index": 0, "text": text, "finish_reason": "length"}
         return JSONResponse({"object": "text_completion", "choices": [choice], "usage": usage})
 
     async def responses(self, request: Request) -> Response:
         body = await request.json()
-        prompt, tokens = prompt_of(body), limit_of(body)
-        usage = {"input_tokens": count_tokens(prompt), "output_tokens": tokens}
+        reply = Reply.to(body)
+        if reply.refused:
+            return reply.refusal()
+        usage = {"input_tokens": reply.prompt_tokens, "output_tokens": reply.tokens}
 
-        def whole(text: str, status: str) -> dict[str, Any]:
+        def whole(text: str, status: str, **more: Any) -> dict[str, Any]:
             content = [{"type": "output_text", "text": text}]
             output = [{"type": "message", "role": "assistant", "content": content}]
-            return {"id": "demo", "object": "response", "status": status, "output": output, "usage": usage}
+            about = {"id": "demo", "object": "response", "status": status}
+            return {**about, "output": output, "usage": usage, **more}
 
         if not body.get("stream"):
-            text = "".join([word async for word in self._model.talk(tokens, prompt)])
-            return JSONResponse(whole(text, "completed"))
+            return JSONResponse(whole("".join([piece async for piece in self.spoken(reply)]), "completed"))
 
         async def stream() -> AsyncIterator[bytes]:
-            said = []
             created = {"type": "response.created", "response": whole("", "in_progress")}
             yield event(created, "response.created")
-            async for word in self._model.talk(tokens, prompt):
-                said.append(word)
-                delta = {"type": "response.output_text.delta", "output_index": 0, "delta": word}
-                yield event(delta, "response.output_text.delta")
-            done = {"type": "response.completed", "response": whole("".join(said), "completed")}
+            async for piece in self.thought(reply):
+                kind = "response.reasoning_summary_text.delta"
+                yield event({"type": kind, "output_index": 0, "delta": piece}, kind)
+            async for piece in self.spoken(reply):
+                kind = "response.output_text.delta"
+                yield event({"type": kind, "output_index": 0, "delta": piece}, kind)
+            if reply.script.error:
+                failed = whole(reply.text, "failed", error=reply.error())
+                yield event({"type": "response.failed", "response": failed}, "response.failed")
+                return
+            done = {"type": "response.completed", "response": whole(reply.text, "completed")}
             yield event(done, "response.completed")
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
     async def messages(self, request: Request) -> Response:
         body = await request.json()
-        prompt, tokens = prompt_of(body), limit_of(body)
+        reply = Reply.to(body)
+        if reply.refused:
+            return reply.refusal()
         shape = {"id": "demo", "type": "message", "role": "assistant", "model": self._model.name}
-        usage = {"input_tokens": count_tokens(prompt), "output_tokens": tokens}
+        usage = {"input_tokens": reply.prompt_tokens, "output_tokens": reply.tokens}
         if not body.get("stream"):
-            text = "".join([word async for word in self._model.talk(tokens, prompt)])
+            text = "".join([piece async for piece in self.spoken(reply)])
             content = [{"type": "text", "text": text}]
             return JSONResponse({**shape, "content": content, "stop_reason": "end_turn", "usage": usage})
+
+        async def block(index: int, kind: str, pieces: AsyncIterator[str]) -> AsyncIterator[bytes]:
+            opened = {"index": index, "content_block": {"type": kind, kind: ""}}
+            yield event({"type": "content_block_start", **opened}, "content_block_start")
+            async for piece in pieces:
+                said = {"index": index, "delta": {"type": f"{kind}_delta", kind: piece}}
+                yield event({"type": "content_block_delta", **said}, "content_block_delta")
+            yield event({"type": "content_block_stop", "index": index}, "content_block_stop")
 
         async def stream() -> AsyncIterator[bytes]:
             start = {**shape, "content": [], "usage": {**usage, "output_tokens": 1}}
             yield event({"type": "message_start", "message": start}, "message_start")
-            block = {"type": "text", "text": ""}
-            opened = {"type": "content_block_start", "index": 0, "content_block": block}
-            yield event(opened, "content_block_start")
-            async for word in self._model.talk(tokens, prompt):
-                delta = {"type": "text_delta", "text": word}
-                said = {"type": "content_block_delta", "index": 0, "delta": delta}
-                yield event(said, "content_block_delta")
-            yield event({"type": "content_block_stop", "index": 0}, "content_block_stop")
+            if reply.script.think:
+                async for data in block(0, "thinking", self.thought(reply)):
+                    yield data
+            async for data in block(int(bool(reply.script.think)), "text", self.spoken(reply)):
+                yield data
+            if reply.script.error:
+                yield event({"type": "error", "error": reply.error()}, "error")
+                return
             end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
-            yield event({**end, "usage": {"output_tokens": tokens}}, "message_delta")
+            yield event({**end, "usage": {"output_tokens": reply.tokens}}, "message_delta")
             yield event({"type": "message_stop"}, "message_stop")
 
         return StreamingResponse(stream(), media_type="text/event-stream")
@@ -275,8 +245,10 @@ class Api:
 
     async def txt2img(self, request: Request) -> Response:
         body = await request.json()
-        picture = b64encode(_picture(str(body.get("prompt", "")))).decode()
-        return JSONResponse({"images": [picture], "parameters": {}, "info": ""})
+        prompt, count = str(body.get("prompt", "")), body.get("batch_size")
+        count = min(count, 8) if isinstance(count, int) and count > 0 else 1
+        pictures = [b64encode(_picture(f"{prompt} {number}")).decode() for number in range(count)]
+        return JSONResponse({"images": pictures, "parameters": body, "info": ""})
 
     async def loras(self, _: Request) -> Response:
         return JSONResponse([{"name": "none", "path": "none"}])
