@@ -123,13 +123,13 @@ def _content(event: dict[str, Any]) -> list[str]:
 class Yard:
     """One swapyard with a configuration of its own; `start` it again after it has ended."""
 
-    def __init__(self, folder: Path, config: str, arguments: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, config: str, arguments: tuple[str, ...], state: Path) -> None:
         self.folder = folder
         self.marker = uuid.uuid4().hex
         self.start_port, self.port = _ports()
         self.config_file = folder / "config.yaml"
         self.log_file = folder / "swapyard.log"
-        self.state = folder / "state"
+        self.state = state
         self._arguments = arguments
         self.write_config(config)
         self.process: subprocess.Popen[bytes]
@@ -163,12 +163,12 @@ class Yard:
                 command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         if ready:
-            self.until(self._listens, "it listens")
+            self.until(self._answers, "it answers")
 
-    def _listens(self) -> bool:
+    def _answers(self) -> bool:
         assert self.process.poll() is None, f"swapyard ended at once:\n{self.log()}"
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
-            return True
+        with suppress(OSError):
+            return self.get("/health").status == 200
         return False
 
     # Asking
@@ -345,10 +345,10 @@ def starting(folder: Path) -> Iterator[Callable[..., Yard]]:
     """Hands out a function that starts swapyard; at the end each one is stopped and nothing may be left."""
     with ExitStack() as ends:
 
-        def start(config: str, *arguments: str, ready: bool = True) -> Yard:
+        def start(config: str, *arguments: str, ready: bool = True, state: Path | None = None) -> Yard:
             place = folder / f"yard{len(list(folder.glob('yard*')))}"
             place.mkdir()
-            started = Yard(place, config, arguments)
+            started = Yard(place, config, arguments, state or place / "state")
             started.start(ready=ready)
             ends.callback(started.stop)
             return started

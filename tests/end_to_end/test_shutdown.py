@@ -51,7 +51,7 @@ def test_who_waits_is_refused_with_the_advice_to_come_again(yard: StartYard, tmp
         with swapyard.leave_after_asking({"model": "other"}) as client:
             swapyard.until(lambda: len(swapyard.in_flight()) == 2, "the second stands in line")
             swapyard.signal(signal.SIGTERM)
-            answer = client.recv(65536)
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b'"code":"shutting_down"' in answer and b"retry-after: " in answer.lower()
         end.touch()
