@@ -79,8 +79,8 @@ class Stream:
     def events(self) -> Iterator[str]:
         """The data of each event; http.client.IncompleteRead or ConnectionError when the stream is cut."""
         for line in self._lines():
-            if line.startswith(b"data: "):
-                yield line[6:].decode().rstrip()
+            if line.startswith(b"data:"):
+                yield line[5:].decode().strip()
 
     def _lines(self) -> Iterator[bytes]:
         # Not readline(): it takes the end of the connection for the end of the answer.
@@ -220,6 +220,15 @@ class Yard:
     def stream(self, model: str, **fields: object) -> Iterator[Stream]:
         wish = {"model": model, "stream": True, **fields}
         stream = self.open("POST", "/v1/chat/completions", wish)
+        try:
+            yield stream
+        finally:
+            stream.hang_up()
+
+    @contextmanager
+    def watch(self, path: str) -> Iterator[Stream]:
+        """A stream that does not end by itself."""
+        stream = self.open("GET", path)
         try:
             yield stream
         finally:

@@ -61,11 +61,10 @@ def test_who_waits_is_refused_with_the_advice_to_come_again(yard: StartYard, tmp
 
 def test_streams_that_never_end_by_themselves_are_ended(yard: StartYard) -> None:
     swapyard = yard(CONFIG)
-    watching = [swapyard.open("GET", path) for path in ("/api/events", "/logs/stream")]
-    swapyard.signal(signal.SIGTERM)
-    for stream in watching:
-        stream.read()
-        stream.hang_up()
+    with swapyard.watch("/api/events") as events, swapyard.watch("/logs/stream") as log:
+        swapyard.signal(signal.SIGTERM)
+        events.read()
+        log.read()
     assert swapyard.exit_status() == 0
 
 
