@@ -1,0 +1,195 @@
+/** A real swapyard with demonstration models, on free ports, in a folder of its own, ended by its pid. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
+export const python = process.env['SWAPYARD_PYTHON'] ?? join(root, '.venv', 'bin', 'python');
+const startSeconds = 30;
+const stopSeconds = 20;
+
+/** The command of a demonstration model. */
+export function demo(name: string, { load = 0, pace = 200 }: { load?: number; pace?: number } = {}): string {
+  return `${JSON.stringify(python)} -m swapyard.demo.server --port \${PORT} --name ${name} --load-seconds ${load} --tokens-per-second ${pace}`;
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((done, fail) => {
+    const server = createServer();
+    server.once('error', fail);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => (address !== null && typeof address === 'object' ? done(address.port) : fail(new Error('no port'))));
+    });
+  });
+}
+
+// Ports for models: below the range from which the system gives out ports by itself, a stretch for each gateway.
+const firstModelPort = 11_000;
+const portsEach = 40;
+let started = 0;
+
+function modelPorts(): number {
+  const worker = Number(process.env['TEST_WORKER_INDEX'] ?? 0);
+  return firstModelPort + ((worker * 8 + started++) % 500) * portsEach;
+}
+
+export type Settings = Record<string, unknown>;
+
+export class Gateway {
+  private child: ChildProcess | null = null;
+  private output = '';
+  private readonly folder = mkdtempSync(join(tmpdir(), 'swapyard-ui-'));
+
+  private constructor(
+    readonly port: number,
+    private readonly startPort: number,
+  ) {}
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** Everything that the program wrote to its standard output and error. */
+  get log(): string {
+    return this.output;
+  }
+
+  static async start(settings: Settings): Promise<Gateway> {
+    const gateway = new Gateway(await freePort(), modelPorts());
+    gateway.configure(settings);
+    try {
+      await gateway.run();
+    } catch (error) {
+      await gateway.stop();
+      throw error;
+    }
+    return gateway;
+  }
+
+  /** Writes the configuration; JSON is YAML too. */
+  configure(settings: Settings): void {
+    writeFileSync(join(this.folder, 'config.yaml'), JSON.stringify({ startPort: this.startPort, ...settings }, null, 1));
+  }
+
+  /** Starts the program on its port and waits until it answers. */
+  async run(): Promise<void> {
+    const child = spawn(
+      python,
+      ['-m', 'swapyard', '-config', join(this.folder, 'config.yaml'), '-listen', `127.0.0.1:${this.port}`],
+      { cwd: this.folder, env: { ...process.env, XDG_STATE_HOME: join(this.folder, 'state') }, stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    this.child = child;
+    const keep = (data: Buffer): void => void (this.output = (this.output + data.toString()).slice(-200_000));
+    child.stdout.on('data', keep);
+    child.stderr.on('data', keep);
+    const deadline = Date.now() + startSeconds * 1000;
+    while (Date.now() < deadline && child.exitCode === null) {
+      try {
+        if ((await fetch(`${this.url}/health`)).ok) return;
+      } catch {
+        await new Promise((again) => setTimeout(again, 50));
+      }
+    }
+    throw new Error(`the gateway does not answer:\n${this.output}`);
+  }
+
+  /** Ends the program as an operator would; with SIGKILL where it does not end. */
+  async halt(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const child = this.child;
+    this.child = null;
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise<void>((done) => child.once('exit', () => done()));
+    child.kill(signal);
+    const late = setTimeout(() => child.kill('SIGKILL'), stopSeconds * 1000);
+    await gone;
+    clearTimeout(late);
+  }
+
+  async stop(): Promise<void> {
+    await this.halt();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  call(path: string, init?: RequestInit): Promise<Response> {
+    return fetch(this.url + path, init);
+  }
+
+  async json<T>(path: string): Promise<T> {
+    const answer = await this.call(path);
+    if (!answer.ok) throw new Error(`${path} answered ${answer.status}: ${await answer.text()}`);
+    return (await answer.json()) as T;
+  }
+
+  post(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Response> {
+    return this.call(path, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json', ...headers },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+  }
+
+  /** One chat request with a scripted answer, read to its end. */
+  async chat(model: string, script: Script = { say: 'hello' }, more: { stream?: boolean; headers?: Record<string, string> } = {}): Promise<number> {
+    const answer = await this.post(
+      '/v1/chat/completions',
+      { model, stream: more.stream ?? false, messages: [{ role: 'user', content: JSON.stringify(script) }] },
+      more.headers,
+    );
+    await answer.text();
+    return answer.status;
+  }
+
+  /** A streamed chat request that goes on until it is ended. */
+  async stream(model: string, script: Script, headers: Record<string, string> = {}): Promise<() => Promise<void>> {
+    const abort = new AbortController();
+    const body = { model, stream: true, messages: [{ role: 'user', content: JSON.stringify(script) }] };
+    const answer = fetch(`${this.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json', ...headers },
+      body: JSON.stringify(body),
+      signal: abort.signal,
+    });
+    const drained = answer.then((response) => response.text()).catch(() => '');
+    return async () => {
+      abort.abort();
+      await drained;
+    };
+  }
+
+  async state(model: string): Promise<string> {
+    const models = await this.json<{ id: string; state: string }[]>('/api/models');
+    return models.find((entry) => entry.id === model)?.state ?? 'unknown';
+  }
+
+  load(model: string): Promise<Response> {
+    return this.post(`/api/models/load/${encodeURIComponent(model)}`);
+  }
+
+  unload(model: string): Promise<Response> {
+    return this.post(`/api/models/unload/${encodeURIComponent(model)}`);
+  }
+
+  /** The newest finished request. */
+  async newest(): Promise<{ id: number; resp_status_code: number }> {
+    const page = await this.json<{ data: { id: number; resp_status_code: number }[] }>('/api/metrics/activity?limit=1');
+    const row = page.data[0];
+    if (row === undefined) throw new Error('no request has finished');
+    return row;
+  }
+}
+
+/** What a request may ask the demonstration to say: src/swapyard/demo/script.py. */
+export interface Script {
+  say?: string;
+  fence_bytes?: number;
+  think?: string;
+  pace?: number;
+  piece?: number;
+  error?: string;
+  status?: number;
+  log?: string;
+}
