@@ -346,7 +346,8 @@ export class AnswerReader {
     if (reasoning === '') return '';
     const { answer } = this;
     if (!this.loadingOpen && answer.loading === '' && answer.reasoning === '' && reasoning.startsWith('━')) this.loadingOpen = true;
-    if (!this.loadingOpen) return reasoning;
+    // The blanks between the loading text and the first thought belong to neither.
+    if (!this.loadingOpen) return answer.loading !== '' && answer.reasoning === '' ? reasoning.trimStart() : reasoning;
     answer.loading += reasoning;
     const end = answer.loading.indexOf(separator, separator.length);
     if (end < 0) return '';

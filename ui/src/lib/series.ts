@@ -23,9 +23,9 @@ function grid(from: number, to: number, step: number): number[] {
   return out;
 }
 
-/** A bucket length in milliseconds that gives about a hundred points. */
+/** A bucket length in milliseconds that gives about fifty points. */
 export function bucketOf(windowMs: number): number {
-  return [5000, 10_000, 15_000, 30_000, 60_000].find((step) => windowMs / step <= 120) ?? 60_000;
+  return [5000, 10_000, 20_000, 30_000, 60_000].find((step) => windowMs / step <= 60) ?? 60_000;
 }
 
 export interface RequestCharts {

@@ -150,21 +150,23 @@ export function swaps(lanes: Lane[]): Swap[] {
 
 /** One sentence that says why the machine is busy, or that it is not. */
 export function summary(lanes: Lane[], now: number): string {
-  const parts: string[] = [];
+  const parts: { rank: number; text: string }[] = [];
+  const add = (rank: number, text: string): void => void parts.push({ rank, text });
   for (const lane of lanes) {
     const state = lane.spans.at(-1);
     const serving = lane.serving.at(-1)?.count ?? 0;
     const waiting = lane.waiting.at(-1);
     if (state?.state === 'starting') {
-      parts.push(`loading ${lane.model} for ${Math.max(0, Math.round((now - state.from) / 1000))} s`);
-    } else if (state?.state === 'stopping') parts.push(`${lane.model} is draining`);
+      add(0, `loading ${lane.model} for ${Math.max(0, Math.round((now - state.from) / 1000))} s`);
+    } else if (state?.state === 'stopping') add(1, `${lane.model} is draining`);
     else if (state?.state === 'ready' && serving > 0) {
-      parts.push(`${lane.model} serves ${serving} ${serving === 1 ? 'request' : 'requests'}`);
+      add(2, `${lane.model} serves ${serving} ${serving === 1 ? 'request' : 'requests'}`);
     }
     if (waiting !== undefined && waiting.count > 0) {
       const why = waiting.reason === '' ? '' : ` (${waiting.reason})`;
-      parts.push(`${waiting.count} ${waiting.count === 1 ? 'waits' : 'wait'} for ${lane.model}${why}`);
+      add(3, `${waiting.count} ${waiting.count === 1 ? 'waits' : 'wait'} for ${lane.model}${why}`);
     }
   }
-  return parts.join(' · ');
+  const sorted = parts.sort((a, b) => a.rank - b.rank).map((part) => part.text);
+  return sorted.join(' · ');
 }

@@ -138,8 +138,10 @@ class Chats {
       complain('Not sent', error);
       return;
     }
-    (turn.replies[model] ??= []).push(newReply(model));
-    const replies = turn.replies[model] ?? [];
+    turn.replies[model] ??= [];
+    // Read back: only the list inside of the state is a live one.
+    const replies = turn.replies[model];
+    replies.push(newReply(model));
     turn.chosen[model] = replies.length - 1;
     const reply = replies.at(-1) as Reply;
     const abort = new AbortController();

@@ -107,7 +107,7 @@ class Live {
         break;
       case 'inflight':
         applyInflight(this.inflight, message.data, Date.now());
-        yardView.serving(this.inflight.values());
+        if (!this.detailed) yardView.answering(this.inflight.values());
         this.refreshDetails();
         break;
       case 'activity':
@@ -146,6 +146,7 @@ class Live {
         this.details = await api.modelDetails();
         this.detailed = this.details !== null;
         if (this.details === null) this.details = await runningAsDetails(this.status);
+        else yardView.serving(new Map(this.details.map((model) => [model.id, model.in_flight ?? 0])));
         if (this.loaded) this.merge();
       } catch {
         // The banner tells that the server is away; the next event asks again.

@@ -31,9 +31,14 @@ class YardView {
     this.lanes = withWaiting(this.lanes, event, Date.now());
   }
 
-  serving(tracked: Iterable<Tracked>): void {
-    const answering = [...tracked].filter((entry) => isAnswering(entry.request));
-    this.lanes = withServing(this.lanes, countByModel(answering), Date.now());
+  /** Requests that hold a lease, by model. */
+  serving(counts: Map<string, number>): void {
+    this.lanes = withServing(this.lanes, counts, Date.now());
+  }
+
+  /** Where leases are not told, requests that have got an answer stand for them. */
+  answering(tracked: Iterable<Tracked>): void {
+    this.serving(countByModel([...tracked].filter((entry) => isAnswering(entry.request))));
   }
 
   /** For gateways without a yard: lanes from the states that the model list shows. */
