@@ -1,32 +1,23 @@
 """The listener: sockets and HTTP/1.1 bytes on one side, ASGI scopes on the other.
 
-uvicorn's httptools protocol does the parsing and the flow control.  Added here is what a relay needs and
-ASGI has no words for: a client that leaves cancels the request's task at once, a broken answer can be cut,
-1xx answers pass, and an upgraded connection can be taken over.  Each scope carries a `Link` for that.
+httptools parses; this module owns the order of requests on a connection, the flow control in both directions,
+and who is refused before there is a request.  A client that leaves cancels the request's task at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
-import struct
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections import deque
+from typing import cast
 from urllib.parse import unquote
 
 import httptools
-from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
-from swapyard.web import errors
+from swapyard.web.link import App, Headers, Link, Receive, Scope, Send, plain_head
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+__all__ = ["App", "Link", "Listener", "Receive", "Scope", "Send", "bind", "tls_context"]
 
 HEAD_LIMIT_BYTES = 1024 * 1024
 """Longest request line plus headers; beyond it the answer is 431."""
@@ -39,202 +30,67 @@ PIPELINED_LIMIT = 8
 LINGER = 0.5
 """Seconds for which a refused client may go on sending before its connection is closed."""
 
-BODILESS = frozenset({204, 304})
-"""Statuses whose answers have no body, whatever their headers say.  Source: RFC 9110 6.4.1."""
-
-log = logging.getLogger("swapyard.server")
+# From 2.4 on a server reports a client that left by itself, as this one does: nobody has to listen.
+_ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 
-class Link:
-    """What a request may do with its client's connection beyond ASGI; found in `scope["link"]`."""
-
-    __slots__ = ("_cycle", "_protocol")
-
-    def __init__(self, protocol: Connection, cycle: Cycle) -> None:
-        self._protocol = protocol
-        self._cycle = cycle
-
-    @property
-    def started(self) -> bool:
-        """Whether the answer's status line has gone out."""
-        return self._cycle.response_started
-
-    @property
-    def status(self) -> int:
-        """The status that went out, 0 while none did."""
-        return self._cycle.status
-
-    @property
-    def body_bytes(self) -> int:
-        """Bytes of the answer's body that went out so far."""
-        return self._cycle.body_bytes
-
-    @property
-    def congested(self) -> bool:
-        """Whether the client reads more slowly than we write; what need not be said is better left unsaid."""
-        return self._protocol.flow.write_paused
-
-    @property
-    def client_left(self) -> bool:
-        return self._cycle.disconnected
-
-    def cut(self) -> None:
-        """End the connection so that the client can tell that the answer is incomplete."""
-        self._cycle.cut = True
-        if self._cycle.ends_with_connection:
-            _reset_on_close(self._protocol.transport)
-        self._protocol.transport.close()
-
-    def informational(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Pass a 1xx answer on; HTTP/1.0 clients do not know them."""
-        if self._cycle.scope["http_version"] != "1.0" and not self._cycle.response_started:
-            self._protocol.transport.write(_head(status, headers))
-
-    def take_over(self, status: int, headers: list[tuple[bytes, bytes]]) -> tuple[asyncio.Transport, bytes]:
-        """Answer an upgrade; from now on the transport and what the client already sent are the caller's."""
-        self._cycle.response_started = self._cycle.response_complete = True
-        self._cycle.status = status
-        self._protocol.transport.write(_head(status, headers))
-        return self._protocol.release(), self._protocol.after_upgrade
-
-
-def _status_line(status: int) -> bytes:
-    """Any three digits: what an upstream says beyond the registered classes is passed on, too."""
-    return STATUS_LINE.get(status) or b"HTTP/1.1 %d \r\n" % status
-
-
-def _head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    lines = [_status_line(status)]
-    for name, value in headers:
-        lines += (name, b": ", value, b"\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
-
-
-def _reset_on_close(transport: asyncio.Transport) -> None:
-    """Where only the end of the connection ends a body, a proper end would look like a complete answer."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-class Cycle(RequestResponseCycle):
-    """One request and its answer; `task` runs it, and ends early when the client leaves."""
-
-    task: asyncio.Task[None] | None = None
-    cut = False
-    status = 0
-    body_bytes = 0
-
-    async def run_asgi(self, app: Any) -> None:
-        try:
-            await app(self.scope, self.receive, self.send)
-        except asyncio.CancelledError:
-            if not self.disconnected:
-                self.transport.close()
-                raise
-        except Exception:
-            log.exception("a bug in the handling of %s %s", self.scope["method"], self.scope["path"])
-            await self._apologise()
-        else:
-            if not (self.response_complete or self.disconnected or self.cut):
-                log.error("no complete answer to %s %s", self.scope["method"], self.scope["path"])
-                await self._apologise()
-        finally:
-            self.on_response = lambda: None
-
-    async def send(self, message: Any) -> None:
-        """As the base, without its checks of names and values: these were parsed before or are our own."""
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        if message["type"] == "http.response.body":
-            self._write_body(message.get("body", b""), message.get("more_body", False))
-        else:
-            self._write_head(message["status"], message["headers"])
-
-    def _write_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self.response_started = True
-        self.waiting_for_100_continue = False
-        self.status = status
-        self.chunked_encoding = None
-        self.expected_content_length = 0
-        lines = [_status_line(status)]
-        for name, value in headers:
-            if name == b"content-length":
-                self.chunked_encoding = False
-                self.expected_content_length = int(value)
-            elif name == b"connection" and not (self.keep_alive and b"close" not in value.lower()):
-                # Said once, below.
-                self.keep_alive = False
-                continue
-            lines += (name, b": ", value, b"\r\n")
-        if self.scope["method"] == "HEAD" or status in BODILESS:
-            self.chunked_encoding = False
-            self.expected_content_length = 0
-        elif self.chunked_encoding is None:
-            if self.scope["http_version"] == "1.0":
-                self.chunked_encoding = self.keep_alive = False
-                self.expected_content_length = -1
-            else:
-                self.chunked_encoding = True
-                lines.append(b"transfer-encoding: chunked\r\n")
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        self.transport.write(b"".join(lines))
-
-    def _write_body(self, body: bytes, more: bool) -> None:
-        if self.response_complete or not self.response_started:
-            raise RuntimeError("a body where none may be")
-        size = len(body)
-        if self.scope["method"] == "HEAD" or self.status in BODILESS:
-            size = 0
-        elif self.chunked_encoding:
-            end = b"" if more else b"0\r\n\r\n"
-            self.transport.write(b"%x\r\n%b\r\n%b" % (size, body, end) if size else end)
-        elif size:
-            if self.expected_content_length >= 0:
-                self.expected_content_length -= size
-                if self.expected_content_length < 0:
-                    raise RuntimeError("an answer longer than its content-length")
-            self.transport.write(body)
-        self.body_bytes += size
-        if not more:
-            self._end()
-
-    def _end(self) -> None:
-        if self.expected_content_length > 0:
-            raise RuntimeError("an answer shorter than its content-length")
-        self.response_complete = True
-        self.message_event.set()
-        self.on_response()
-
-    @property
-    def ends_with_connection(self) -> bool:
-        """Nothing but the end of the connection tells the client where this answer's body ends."""
-        return self.response_started and self.expected_content_length < 0
-
-    async def _apologise(self) -> None:
-        if self.response_started:
-            self.transport.close()
-        else:
-            await errors.send_internal_error(cast(Send, self.send))
-
-
-class Connection(HttpToolsProtocol):
+class Connection(asyncio.Protocol):
     """One client connection."""
 
-    cycle: Cycle
-    after_upgrade = b""
-    # The request that is being answered; pipelined ones that wait behind it are `cycle` and `pipeline`.
-    _running: Cycle | None = None
-    _upgraded = False
-    _deaf = False
-    # Of a head that is not complete: bytes that were fed to the parser, and bytes of whole headers.
-    _fed_bytes = 0
-    _header_bytes = 0
+    __slots__ = (
+        "_client",
+        "_deaf",
+        "_drained",
+        "_fed_bytes",
+        "_header_bytes",
+        "_headers",
+        "_is_reading",
+        "_link",
+        "_listener",
+        "_loop",
+        "_parser",
+        "_pipeline",
+        "_running",
+        "_scheme",
+        "_server",
+        "_upgraded",
+        "_url",
+        "after_upgrade",
+        "is_congested",
+        "transport",
+    )
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        # A request behind one that said "connection: close" is no error; it is not answered.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.is_congested = False
+        self._drained: asyncio.Future[None] | None = None
+        self._is_reading = True
+        # The request that is being read, the one that is being answered, and those in between.
+        self._link: Link | None = None
+        self._running: Link | None = None
+        self._pipeline: deque[Link] = deque()
+        self._url = b""
+        self._headers: Headers = []
+        # Of a head that is not complete: bytes that were fed to the parser, and bytes of whole headers.
+        self._fed_bytes = self._header_bytes = 0
+        self._upgraded = False
+        self.after_upgrade = b""
+        # Nothing that still comes matters.
+        self._deaf = False
+
+    # The transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports do all that asyncio.Transport promises without being one.
+        self.transport = cast(asyncio.Transport, transport)
+        self._client = _address(transport.get_extra_info("peername"))
+        self._server = _address(transport.get_extra_info("sockname"))
+        self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        self._listener.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         if self._deaf or self.transport.is_closing():
@@ -245,82 +101,156 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
             return
         try:
-            self.parser.feed_data(data)
+            self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgraded = True
-            self.cycle.keep_alive = False
             self.after_upgrade = data[upgrade.args[0] :]
+            if self._link is not None:
+                self._link.keep_alive = False
         except httptools.HttpParserError:
-            self.refuse(400, "Bad Request")
+            self._refuse(400, "Bad Request")
         else:
             if self._fed_bytes:
                 self._fed_bytes += len(data)
                 if self._fed_bytes > HEAD_LIMIT_BYTES:
-                    self.refuse(431, "Request Header Fields Too Large")
+                    self._refuse(431, "Request Header Fields Too Large")
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._listener.connections.discard(self)
+        self.resume_writing()
+        if self._running is not None and not self._running.answered:
+            self._running.leave()
+        # The parser holds this object's methods; without it the pair is freed at once.
+        del self._parser
+
+    def pause_writing(self) -> None:
+        self.is_congested = True
+
+    def resume_writing(self) -> None:
+        self.is_congested = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+
+    async def drained(self) -> None:
+        """Wait until the client has taken what was written."""
+        while self.is_congested:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+
+    def pause_reading(self) -> None:
+        if self._is_reading:
+            self._is_reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._is_reading:
+            self._is_reading = True
+            self.transport.resume_reading()
+
+    # The parser's side
 
     def on_message_begin(self) -> None:
+        self._url, self._headers = b"", []
         self._fed_bytes, self._header_bytes = 1, 0
-        super().on_message_begin()
-        # From 2.4 on a server reports a client that left by itself, as this one does: nobody has to listen.
-        self.scope["asgi"]["spec_version"] = "2.4"
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
+        self._headers.append((name.lower(), value))
         # A head whose last piece is the one too much is complete before data_received can count it.
         self._header_bytes += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         self._fed_bytes = 0
-        version = self.parser.get_http_version()
         if self._header_bytes > HEAD_LIMIT_BYTES:
-            return self.refuse(431, "Request Header Fields Too Large")
-        if version == "1.1" and not any(name == b"host" for name, _ in self.headers):
-            return self.refuse(400, "Bad Request: missing required Host header")
-        url = httptools.parse_url(self.url)
-        path = url.path.decode("utf-8", "replace") if url.path else "/"
-        scope = cast(Scope, self.scope)
-        scope["method"] = self.parser.get_method().decode("ascii")
-        scope["http_version"] = version
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"] = url.path or b"/"
-        scope["query_string"] = url.query or b""
-        before, self.cycle = self.cycle, self._cycle(version != "1.0" and self.parser.should_keep_alive())
-        scope["link"] = Link(self, self.cycle)
-        if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            return self._refuse(431, "Request Header Fields Too Large")
+        version = self._parser.get_http_version()
+        fields = dict(reversed(self._headers))
+        if b"host" not in fields and version == "1.1":
+            return self._refuse(400, "Bad Request: missing required Host header")
+        keep_alive = version != "1.0" and self._parser.should_keep_alive()
+        link = self._link = Link(self, self._scope(version, fields), keep_alive)
+        if self._running is None or self._running.answered:
+            self._start(link)
         else:  # pipelined: its turn comes when the answer before it is complete
-            self.pipeline.appendleft((self.cycle, self.app))
+            self._pipeline.append(link)
             # Only who reads notices that a client leaves, so a few more may wait here.
-            if len(self.pipeline) >= PIPELINED_LIMIT:
-                self.flow.pause_reading()
+            if len(self._pipeline) >= PIPELINED_LIMIT:
+                self.pause_reading()
         return None
 
-    def _cycle(self, keep_alive: bool) -> Cycle:
-        return Cycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=[],
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=keep_alive,
-            on_response=self.on_response_complete,
-        )
+    def _scope(self, version: str, fields: dict[bytes, bytes]) -> Scope:
+        """ASGI's description of the request, and `fields`: the first value under each header's name."""
+        url = httptools.parse_url(self._url)
+        raw_path = url.path or b"/"
+        path = raw_path.decode("utf-8", "replace")
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "server": self._server,
+            "client": self._client,
+            "scheme": self._scheme,
+            "root_path": "",
+            "method": self._parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": url.query or b"",
+            "headers": self._headers,
+            "fields": fields,
+        }
 
     def on_body(self, body: bytes) -> None:
-        if self.cycle is not None:
-            super().on_body(body)
+        if self._link is not None and not self._link.answered:
+            self._link.feed(body)
 
     def on_message_complete(self) -> None:
-        if self.cycle is not None:
-            super().on_message_complete()
+        if self._link is not None:
+            self._link.feed_end()
 
-    def refuse(self, status: int, text: str) -> None:
+    # One request after the other
+
+    def _start(self, link: Link) -> None:
+        if self.transport.is_closing():
+            return
+        self._running = link
+        link.scope["link"] = link
+        link.task = self._loop.create_task(link.run(self._listener.app), name="request")
+        self._listener.tasks.add(link.task)
+        link.task.add_done_callback(self._listener.tasks.discard)
+
+    def request_answered(self, link: Link) -> None:
+        """The answer is complete: on with the next request, or an end."""
+        if self.transport.is_closing():
+            return
+        if not link.keep_alive:
+            if link.more_body:
+                self._hang_up_gently()
+            else:
+                self.transport.close()
+            return
+        self.resume_reading()
+        if self._pipeline:
+            self._start(self._pipeline.popleft())
+
+    def finish(self) -> None:
+        """Close when idle, else after the answer that is under way."""
+        if self._running is None or self._running.answered:
+            self.transport.close()
+        else:
+            self._running.keep_alive = False
+
+    def release(self) -> tuple[asyncio.Transport, bytes]:
+        """Forget the transport: somebody else owns it now, with what came behind the request."""
+        self._listener.connections.discard(self)
+        return self.transport, self.after_upgrade
+
+    def _refuse(self, status: int, text: str) -> None:
         """Answer what never became a request, and close."""
-        if self._running is not None and not self._running.response_complete:
+        if self._running is not None and not self._running.answered:
             # The answer to an earlier request is under way: it is the last one, and nothing breaks into it.
             self._running.keep_alive = False
             self._deaf = True
@@ -332,7 +262,7 @@ class Connection(HttpToolsProtocol):
             (b"connection", b"close"),
         ]
         if not self.transport.is_closing():
-            self.transport.write(_head(status, headers) + body)
+            self.transport.write(plain_head(status, headers) + body)
             self._hang_up_gently()
 
     def _hang_up_gently(self) -> None:
@@ -342,66 +272,30 @@ class Connection(HttpToolsProtocol):
         """
         self._deaf = True
         if self.transport.can_write_eof():
-            self.flow.resume_reading()
+            self.resume_reading()
             self.transport.write_eof()
-            self.loop.call_later(LINGER, self.transport.close)
+            self._loop.call_later(LINGER, self.transport.close)
         else:
             self.transport.close()
 
-    def _should_upgrade(self) -> bool:
-        # Upgrades are relayed like any request; the relay takes the connection over on a 101.
-        return False
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if self.transport.is_closing():
-            return
-        own = self._running = cast(Cycle, cycle)
-        own.task = self.loop.create_task(own.run_asgi(app), name="request")
-        self.tasks.add(own.task)
-        own.task.add_done_callback(self.tasks.discard)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        running = self._running
-        if running is not None and running.task is not None and not running.response_complete:
-            running.disconnected = True
-            running.task.cancel("the client left")
-
-    def on_response_complete(self) -> None:
-        # As the base, but an idle client connection is kept for as long as the client likes.
-        if self.transport.is_closing():
-            return
-        if self._running is not None and not self._running.keep_alive:
-            if self._running.more_body:
-                self._hang_up_gently()
-            else:
-                self.transport.close()
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-
-    def release(self) -> asyncio.Transport:
-        """Forget the transport: somebody else owns it now."""
-        self.connections.discard(self)
-        return self.transport
+def _address(name: object) -> tuple[str, int] | None:
+    """Host and port of a socket's name; None for one that has none."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
 
 
 class Listener:
     """Listening sockets and the connections they gave; one per program."""
 
     def __init__(self, app: App, tls: ssl.SSLContext | None = None) -> None:
-        self._state = ServerState()
-        config = Config(
-            cast(Any, app), http="httptools", ws="none", lifespan="off", log_config=None, proxy_headers=False
-        )
-        config.load()
-        self._config = config
+        self.app = app
+        self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self._tls = tls
         self._servers: list[asyncio.Server] = []
 
     def _connection(self) -> Connection:
-        return Connection(self._config, self._state, {})
+        return Connection(self)
 
     async def listen(self, sockets: list[socket.socket]) -> None:
         loop = asyncio.get_running_loop()
@@ -413,19 +307,19 @@ class Listener:
         """Accept nobody any more; idle connections close now, busy ones after their answer."""
         for server in self._servers:
             server.close()
-        for connection in list(self._state.connections):
-            connection.shutdown()
+        for connection in list(self.connections):
+            connection.finish()
 
     async def drained(self) -> None:
         """Return when no request is running any more."""
-        while self._state.tasks:
-            await asyncio.wait(self._state.tasks)
+        while self.tasks:
+            await asyncio.wait(self.tasks)
 
     def abort(self) -> None:
         """Cancel the requests that are still running and drop their connections."""
-        for task in list(self._state.tasks):
+        for task in list(self.tasks):
             task.cancel("the program ends")
-        for connection in list(self._state.connections):
+        for connection in list(self.connections):
             connection.transport.abort()
 
 
