@@ -1,8 +1,8 @@
 """A WebSocket server with a health check, built on the `websockets` library.
 
-It agrees to the subprotocol `realtime.v1`.  What it does with a connection depends on the path: `/flood`
-sends 64 KiB messages for as long as somebody reads them, `/close` closes at once with code 4001; else
-messages are echoed, and the text `close 4002 reason` closes with that code and reason.
+It agrees to the subprotocol `realtime.v1` if that is offered.  What it does with a connection depends on the
+path: `/flood` sends 64 KiB messages for as long as somebody reads them, `/close` closes at once with code 4001;
+else messages are echoed, and the text `close 4002 reason` closes with that code and reason.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import http
 import sys
+from collections.abc import Sequence
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -25,6 +26,10 @@ def answer_plain(connection: ServerConnection, request: Request) -> Response | N
     if request.headers.get("Upgrade") is None:
         return connection.respond(http.HTTPStatus.OK, "ok\n")
     return None
+
+
+def agree(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    return SUBPROTOCOL if SUBPROTOCOL in offered else None
 
 
 async def converse(connection: ServerConnection) -> None:
@@ -65,7 +70,7 @@ async def main(port: int) -> None:
         "127.0.0.1",
         port,
         process_request=answer_plain,
-        subprotocols=[SUBPROTOCOL],
+        select_subprotocol=agree,
         compression=None,
         max_size=None,
     )

@@ -37,6 +37,7 @@ class Answers(BaseHTTPRequestHandler):
     """One connection.  Those that misbehave override a method or two."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     ready_at = 0.0
 
     def do_GET(self) -> None:
