@@ -162,7 +162,7 @@ test.describe('sixty finished requests', () => {
     await finished(page).getByRole('button', { name: 'Export' }).click();
     const dialog = page.getByRole('dialog', { name: /^Export \d+ requests$/ });
     const text = (await dialog.locator('pre').textContent()) ?? '';
-    const head = text.split('\n').find((line) => line.startsWith('| Time')) ?? '';
+    const head = text.split('\n').find((line) => line.startsWith('| Time |')) ?? '';
     expect(head).toBe('| Time | Model | Status | Prompt | Output | Decode | Wait | Duration |');
     expect(text).toMatch(/\| Time range \| \d{4}-\d\d-\d\d \d\d:\d\d:\d\d to /);
     expect(text).toMatch(/\| Generated \| [\d,]+ \([\d.,]+ t\/s\) \|/);
@@ -232,10 +232,11 @@ test('29 rows of one model with errors of the last hour, in one address that wor
   await gateway.chat('alpha', { status: 502, error: 'out of memory' });
   await gateway.chat('beta', { status: 503, error: 'busy' });
   await open(page, 'activity');
-  await page.getByRole('button', { name: 'Model', exact: true }).click();
+  const filters = page.getByRole('region', { name: 'Filters and sums' });
+  await filters.getByRole('button', { name: 'Model', exact: true }).click();
   await page.getByRole('checkbox', { name: /^alpha/ }).check();
   await page.keyboard.press('Escape');
-  await page.getByRole('button', { name: 'Status', exact: true }).click();
+  await filters.getByRole('button', { name: 'Status', exact: true }).click();
   await page.getByRole('checkbox', { name: /^5xx/ }).check();
   await page.keyboard.press('Escape');
   await page.getByRole('combobox', { name: 'Time' }).selectOption('1h');
@@ -369,15 +370,18 @@ test('43 three requests in flight use less than 3 % of the main thread', async (
   const ends = await Promise.all([1, 2, 3].map(() => gateway.stream('alpha', { say: 'word '.repeat(4000), pace: 10, piece: 5 })));
   await expect(inflight(page).getByRole('listitem')).toHaveCount(3);
   const session = await page.context().newCDPSession(page);
+  // Time that the thread really ran: other work on the machine does not count.
+  await session.send('Performance.setTimeDomain', { timeDomain: 'threadTicks' });
   await session.send('Performance.enable');
   const metric = async (name: string): Promise<number> =>
     (await session.send('Performance.getMetrics')).metrics.find((entry) => entry.name === name)?.value ?? NaN;
-  const [busy, at] = [await metric('TaskDuration'), await metric('Timestamp')];
-  // Six turns of the page's clock.
+  const [busy, at] = [await metric('TaskDuration'), Date.now()];
+  // Looked at once, when the page's clock has moved on: asking the page is work for it, too.
   const clock = inflight(page).locator('.time').first();
-  const target = Number.parseFloat((await clock.textContent()) ?? '0') + 6;
-  await expect.poll(async () => Number.parseFloat((await clock.textContent()) ?? '0'), { intervals: [1000] }).toBeGreaterThanOrEqual(target);
-  const share = ((await metric('TaskDuration')) - busy) / ((await metric('Timestamp')) - at);
+  const from = Number.parseFloat((await clock.textContent()) ?? '0');
+  await expect.poll(async () => Number.parseFloat((await clock.textContent()) ?? '0'), { intervals: [8000] }).toBeGreaterThanOrEqual(from + 6);
+  const share = ((await metric('TaskDuration')) - busy) / ((Date.now() - at) / 1000);
+  console.log(share);
   test.info().annotations.push({ type: 'main thread', description: `${(share * 100).toFixed(2)} %` });
   expect(share).toBeLessThan(0.03);
   for (const end of ends) await end();
