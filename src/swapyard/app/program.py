@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -40,6 +41,9 @@ from swapyard.web.server import App, Listener, Scope
 
 SHUTDOWN_GRACE = 30.0
 """Seconds that leases may take to end, and processes to stop, all together."""
+
+GARBAGE_PERIOD = 10_000
+"""Containers that come and stay before the collector looks for cycles; a request leaves none behind."""
 
 clock = time.monotonic
 
@@ -135,6 +139,7 @@ class Program:
                     others.append(tasks.create_task(self._watch(self._changes), name="watch"))
                 await self._listener.listen(list(sockets))
                 self._greet()
+                _settle_memory()
                 others.append(tasks.create_task(self._preload(), name="preload"))
                 if ready is not None:
                     ready()
@@ -305,3 +310,9 @@ class Program:
 
     def _log_access(self, scope: Scope, seconds: float) -> None:
         self.logs.log(logging.INFO, observing.access_line(scope, seconds))
+
+
+def _settle_memory() -> None:
+    """What exists now stays for good: the collector need not look at it again, in pauses of 70 ms."""
+    gc.freeze()
+    gc.set_threshold(GARBAGE_PERIOD)
