@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from swapyard.demo.media import picture
 from swapyard.demo.script import Script, script_of
 
 WORDS = (
@@ -114,13 +115,19 @@ class Reply:
     def text(self) -> str:
         return "".join(self.pieces)
 
-    @property
-    def refused(self) -> bool:
-        return self.script.status != 200
-
     def error(self) -> dict[str, Any]:
         message = self.script.error or self.script.say or "asked for by the request"
         return {"message": message, "type": "demonstration_error", "code": self.script.status}
 
-    def refusal(self) -> Response:
-        return JSONResponse({"error": self.error()}, self.script.status)
+    def instead(self) -> Response | None:
+        """What goes out in place of an answer, where the script asks for that."""
+        if self.script.status != 200:
+            return JSONResponse({"error": self.error()}, self.script.status)
+        match self.script.send:
+            case "picture":
+                return Response(picture(self.script.say), media_type="image/png")
+            case "bytes":
+                return Response(bytes(range(64)), media_type="application/octet-stream")
+            case "nothing":
+                return Response(media_type="text/plain")
+        return None

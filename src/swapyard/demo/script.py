@@ -10,6 +10,7 @@ The last user message decides.  `say: some text` is answered with that text.  A 
   error        a message that goes out as an error object in the midst of the stream, after the text
   status       an HTTP status that the request is refused with, `error` or `say` being the reason
   log          text for the standard output, where a gateway reads a model's log
+  send         instead of all that: "picture" for a PNG file, "bytes" for some of no kind, "nothing"
 
 Every other message is answered with made-up words.
 """
@@ -34,6 +35,7 @@ class Script:
     error: str = ""
     status: int = 200
     log: str = ""
+    send: str = ""
     pace: float | None = None
     piece: int = PIECE_CHARACTERS
 
@@ -59,7 +61,7 @@ def script_of(body: dict[str, Any]) -> Script | None:
 
 
 def _from_object(asked: dict[str, Any]) -> Script | None:
-    known = {"say", "fence_bytes", "think", "pace", "piece", "error", "status", "log"}
+    known = {"say", "fence_bytes", "think", "pace", "piece", "error", "status", "log", "send"}
     if not known & asked.keys():
         return None
     status, piece, pace = asked.get("status"), asked.get("piece"), asked.get("pace")
@@ -69,6 +71,7 @@ def _from_object(asked: dict[str, Any]) -> Script | None:
         error=str(asked.get("error", "")),
         status=status if isinstance(status, int) and 400 <= status <= 599 else 200,
         log=str(asked.get("log", "")),
+        send=str(asked.get("send", "")),
         pace=float(pace) if isinstance(pace, int | float) and pace >= 0 else None,
         piece=piece if isinstance(piece, int) and piece > 0 else PIECE_CHARACTERS,
     )

@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import struct
 import time
-import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -22,9 +20,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from swapyard.demo.media import picture, tone
 from swapyard.demo.model import Demonstration, Reply, count_tokens, event, limit_of, prompt_of, words
-
-SAMPLE_RATE_HZ = 16_000
 
 
 class Api:
@@ -81,8 +78,8 @@ class Api:
     async def chat(self, request: Request) -> Response:
         body = await request.json()
         reply = Reply.to(body)
-        if reply.refused:
-            return reply.refusal()
+        if (other := reply.instead()) is not None:
+            return other
         shape = {"id": "demo", "created": int(time.time()), "model": self._model.name}
         usage = {
             "prompt_tokens": reply.prompt_tokens,
@@ -131,8 +128,8 @@ class Api:
     async def responses(self, request: Request) -> Response:
         body = await request.json()
         reply = Reply.to(body)
-        if reply.refused:
-            return reply.refusal()
+        if (other := reply.instead()) is not None:
+            return other
         usage = {"input_tokens": reply.prompt_tokens, "output_tokens": reply.tokens}
 
         def whole(text: str, status: str, **more: Any) -> dict[str, Any]:
@@ -165,8 +162,8 @@ class Api:
     async def messages(self, request: Request) -> Response:
         body = await request.json()
         reply = Reply.to(body)
-        if reply.refused:
-            return reply.refusal()
+        if (other := reply.instead()) is not None:
+            return other
         shape = {"id": "demo", "type": "message", "role": "assistant", "model": self._model.name}
         usage = {"input_tokens": reply.prompt_tokens, "output_tokens": reply.tokens}
         if not body.get("stream"):
@@ -229,7 +226,7 @@ class Api:
 
     async def speech(self, request: Request) -> Response:
         body = await request.json()
-        return Response(_tone(0.05 * min(len(str(body.get("input", ""))), 200)), media_type="audio/wav")
+        return Response(tone(0.05 * min(len(str(body.get("input", ""))), 200)), media_type="audio/wav")
 
     async def voices(self, _: Request) -> Response:
         return JSONResponse({"voices": ["low", "high"]})
@@ -240,14 +237,14 @@ class Api:
 
     async def images(self, request: Request) -> Response:
         body = await request.json()
-        picture = b64encode(_picture(str(body.get("prompt", "")))).decode()
+        picture = b64encode(picture(str(body.get("prompt", "")))).decode()
         return JSONResponse({"created": int(time.time()), "data": [{"b64_json": picture}]})
 
     async def txt2img(self, request: Request) -> Response:
         body = await request.json()
         prompt, count = str(body.get("prompt", "")), body.get("batch_size")
         count = min(count, 8) if isinstance(count, int) and count > 0 else 1
-        pictures = [b64encode(_picture(f"{prompt} {number}")).decode() for number in range(count)]
+        pictures = [b64encode(picture(f"{prompt} {number}")).decode() for number in range(count)]
         return JSONResponse({"images": pictures, "parameters": body, "info": ""})
 
     async def loras(self, _: Request) -> Response:
@@ -259,35 +256,6 @@ def _vector(text: str) -> list[float]:
     numbers = [random.Random(text + str(index)).uniform(-1, 1) for index in range(8)]
     length = math.sqrt(sum(number * number for number in numbers))
     return [number / length for number in numbers]
-
-
-def _tone(seconds: float) -> bytes:
-    """A WAV file: 16-bit mono, 440 Hz."""
-    count = int(seconds * SAMPLE_RATE_HZ)
-    wave = (math.sin(2 * math.pi * 440 * index / SAMPLE_RATE_HZ) for index in range(count))
-    samples = b"".join(struct.pack("<h", int(8000 * value)) for value in wave)
-    form = struct.pack("<IHHIIHH", 16, 1, 1, SAMPLE_RATE_HZ, 2 * SAMPLE_RATE_HZ, 2, 16)
-    chunks = b"WAVEfmt " + form + b"data" + struct.pack("<I", len(samples)) + samples
-    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
-
-
-def _picture(prompt: str, side: int = 256) -> bytes:
-    """A PNG file: a colour gradient that depends on the prompt alone."""
-    red, green = random.Random(prompt).sample(range(64, 256), 2)
-    rows = b"".join(
-        b"\0" + b"".join(bytes((red * x // side, green * y // side, (x ^ y) % 256)) for x in range(side))
-        for y in range(side)
-    )
-
-    def part(kind: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
-
-    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
-    )
 
 
 def main() -> None:
