@@ -13,8 +13,8 @@ WAITING_LIMIT_BYTES = 1 << 20
 """What may wait for a slow reader before chunks are dropped."""
 
 GATHER = 0.02
-"""Seconds in which chunks gather for one write: a thread woken for every line would cost the event loop more
-than the line."""
+"""Seconds after a write in which chunks gather for the next: a thread woken for every line would cost the
+event loop more than the line."""
 
 GATHER_LIMIT_BYTES = 64 * 1024
 """What does not wait for the rest of that time."""
@@ -81,6 +81,8 @@ class StdoutWriter:
                     self._broken = True
                     self._waiting.clear()
                 return
+            with self._changed:
+                self._changed.wait_for(self._is_enough, GATHER)
 
     def _take(self) -> bytes | None:
         """Everything that waits, the mark where something was lost; None at the end."""
@@ -89,7 +91,6 @@ class StdoutWriter:
                 self._idle = True
                 self._changed.wait()
             self._idle = False
-            self._changed.wait_for(self._is_enough, GATHER)
             if self._lost_bytes and not self._waiting:
                 self._lost_bytes, lost = 0, self._lost_bytes
                 return dropped_mark(lost)
