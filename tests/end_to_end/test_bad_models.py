@@ -94,7 +94,21 @@ def test_a_server_that_goes_on_dying_is_left_alone_for_a_while(
     assert [reply.code for reply in replies] == ["load_failed"] * 3 + ["backing_off"]
     assert (replies[-1].status, replies[-1].headers["retry-after"]) == (503, "1")
     assert "exit status 3" in replies[-1].message
+    swapyard.log_says('"POST /v1/chat/completions HTTP/1.1" 503')
     assert swapyard.log().count("[ERROR] <bad> failed to load") == 3
+
+
+def test_a_failed_load_ends_the_text_about_the_load(yard: StartYard, undisturbed: Undisturbed) -> None:
+    """E-25: the stream has begun, so the error is an event, and the end is a proper one."""
+    swapyard = yard(serving("never_ready", "sendLoadingState: true"))
+    with undisturbed(swapyard, "good"):
+        with swapyard.stream("bad") as stream:
+            events = stream.events()
+            assert "reasoning_content" in next(events)
+            assert swapyard.request("POST", "/api/models/unload/bad").status == 200
+            *_, error, end = events
+        assert '"code":"model_unloaded"' in error
+        assert end == "[DONE]"
 
 
 def test_a_wrapper_that_leaves_its_server_behind(yard: StartYard, undisturbed: Undisturbed) -> None:

@@ -1,8 +1,8 @@
 """A WebSocket server with a health check, built on the `websockets` library.
 
 It agrees to the subprotocol `realtime.v1` if that is offered.  What it does with a connection depends on the
-path: `/flood` sends 64 KiB messages for as long as somebody reads them, `/close` closes at once with code 4001;
-else messages are echoed, and the text `close 4002 reason` closes with that code and reason.
+path: `/flood` sends 64 KiB messages for as long as somebody reads them, `/close` closes at once with code
+4001; else messages are echoed, and the text `close 4002 reason` closes with that code and reason.
 """
 
 from __future__ import annotations
