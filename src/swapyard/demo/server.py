@@ -237,8 +237,8 @@ class Api:
 
     async def images(self, request: Request) -> Response:
         body = await request.json()
-        picture = b64encode(picture(str(body.get("prompt", "")))).decode()
-        return JSONResponse({"created": int(time.time()), "data": [{"b64_json": picture}]})
+        drawn = b64encode(picture(str(body.get("prompt", "")))).decode()
+        return JSONResponse({"created": int(time.time()), "data": [{"b64_json": drawn}]})
 
     async def txt2img(self, request: Request) -> Response:
         body = await request.json()
