@@ -7,6 +7,15 @@ import type { ModelState, StateChange, WaitingChange, Yard, YardLane } from '../
 
 export const hour = 3_600_000;
 
+export const windows = { '5m': 300_000, '15m': 900_000, '1h': hour } as const;
+export type WindowName = keyof typeof windows;
+
+/** The smallest window that holds everything that is known, with a little room. */
+export function fittingWindow(lanes: Lane[], now: number): WindowName {
+  const first = Math.min(now, ...lanes.flatMap((lane) => lane.spans.slice(0, 1).map((span) => span.from)));
+  return now - first < 285_000 ? '5m' : now - first < 870_000 ? '15m' : '1h';
+}
+
 export interface Span {
   state: ModelState;
   from: number;

@@ -173,13 +173,28 @@ export class Gateway {
     return this.post(`/api/models/unload/${encodeURIComponent(model)}`);
   }
 
-  /** The newest finished request. */
-  async newest(): Promise<{ id: number; resp_status_code: number }> {
-    const page = await this.json<{ data: { id: number; resp_status_code: number }[] }>('/api/metrics/activity?limit=1');
-    const row = page.data[0];
-    if (row === undefined) throw new Error('no request has finished');
-    return row;
+  /** The newest finished request; id 0 before the first. */
+  async newest(): Promise<Row> {
+    const page = await this.json<{ data: Row[] }>('/api/metrics/activity?limit=1');
+    return page.data[0] ?? { id: 0, resp_status_code: 0 };
   }
+
+  /** The row of a request that `work` makes: rows are written shortly after the last byte. */
+  async row(work: () => Promise<unknown>): Promise<Row> {
+    const before = (await this.newest()).id;
+    await work();
+    for (const deadline = Date.now() + 10_000; Date.now() < deadline; ) {
+      const row = await this.newest();
+      if (row.id > before) return row;
+      await new Promise((again) => setTimeout(again, 25));
+    }
+    throw new Error('the request has left no row');
+  }
+}
+
+export interface Row {
+  id: number;
+  resp_status_code: number;
 }
 
 /** What a request may ask the demonstration to say: src/swapyard/demo/script.py. */
@@ -192,4 +207,5 @@ export interface Script {
   error?: string;
   status?: number;
   log?: string;
+  send?: 'picture' | 'bytes' | 'nothing';
 }
