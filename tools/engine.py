@@ -54,6 +54,7 @@ def build() -> Path:
 def _make() -> None:
     say(f"making an environment in {HOME}")
     shutil.rmtree(HOME, ignore_errors=True)
+    LOG.unlink(missing_ok=True)
     try:
         venv.create(HOME, with_pip=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -82,11 +83,11 @@ def _run(arguments: list[str]) -> None:
 
 
 def _reason() -> str:
-    lines = [line for line in LOG.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if "rror" in line] or lines
-    if shutil.which("c++") is None and shutil.which("g++") is None and shutil.which("clang++") is None:
-        return "there is no C++ compiler, and no finished package in pip's cache"
-    return errors[-1].strip() if errors else "pip failed without a word"
+    text = LOG.read_text(errors="replace")
+    if "CMake" in text and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        return "there is no C++ compiler"
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["pip failed without a word"]
+    return next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
 
 
 def say(text: str) -> None:
