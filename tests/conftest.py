@@ -5,21 +5,47 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import random
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
+from swapyard.api.services import Build
+from swapyard.app.options import Address, Options
+from swapyard.app.program import Program
+from swapyard.config.load import load
 from swapyard.web.server import App, Listener, bind
+
+SERVER = (
+    f"{sys.executable} {Path(__file__).parent / 'scripted_server.py'} --port ${{PORT}} --name ${{MODEL_ID}}"
+)
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 Serving = Callable[[App], AbstractAsyncContextManager[int]]
 Answer = tuple[int, dict[str, str], bytes]
 ReadAnswer = Callable[..., Coroutine[Any, Any, Answer]]
 Ask = Callable[..., Coroutine[Any, Any, Answer]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as an upstream gets it; header names in lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+Handler = Callable[[Asked, asyncio.StreamWriter], Awaitable[None]]
+Upstream = Callable[[Handler], AbstractAsyncContextManager[int]]
+Yard = Callable[..., AbstractAsyncContextManager[tuple[int, Program]]]
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -129,3 +155,138 @@ def ask(read_answer: ReadAnswer) -> Ask:
             await writer.wait_closed()
 
     return once
+
+
+@pytest.fixture
+def raw() -> Callable[[int, bytes], Coroutine[Any, Any, bytes]]:
+    """Send these bytes over a connection of their own; everything that comes back until it ends or breaks."""
+
+    async def exchange(port: int, data: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(data)
+        got = b""
+        try:
+            while chunk := await reader.read(100_000):
+                got += chunk
+        except ConnectionError:
+            pass
+        writer.transport.abort()
+        return got
+
+    return exchange
+
+
+async def _read_request(reader: asyncio.StreamReader) -> Asked:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    method, target, _ = head[0].split(" ")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
+    body = b""
+    if headers.get("transfer-encoding") == "chunked":
+        while size := int(await reader.readline(), 16):
+            body += await reader.readexactly(size)
+            await reader.readline()
+        await reader.readline()
+    else:
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Asked(method, target, headers, body)
+
+
+@pytest.fixture
+def upstream() -> Upstream:
+    """`async with upstream(handler) as port`: a server in this loop whose answers `handler` writes by hand.
+
+    When the client or the test is gone the handler is cancelled; it may close the connection itself.
+    """
+
+    @asynccontextmanager
+    async def serve(handler: Handler) -> AsyncIterator[int]:
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            tasks.add(task)
+            try:
+                while not writer.is_closing():
+                    await _answer_one(handler, reader, writer)
+            except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                pass
+            finally:
+                tasks.discard(task)
+                writer.transport.abort()
+
+        server = await asyncio.start_server(converse, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            for task in list(tasks):
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+
+    return serve
+
+
+async def _answer_one(handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    asked = await _read_request(reader)
+    answering = asyncio.ensure_future(handler(asked, writer))
+    leaving = asyncio.ensure_future(_gone(reader))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            await answering
+        else:
+            raise ConnectionResetError
+    finally:
+        for task in (answering, leaving):
+            task.cancel()
+        await asyncio.gather(answering, leaving, return_exceptions=True)
+
+
+async def _gone(reader: asyncio.StreamReader) -> None:
+    """Return when the other side has closed: nobody here sends more before there was an answer."""
+    await reader.read(1)
+
+
+def _free_port() -> int:
+    """The first of a few free ports below those that connections are given by themselves."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        try:
+            for sock in [sock for offset in range(4) for sock in bind("127.0.0.1", port + offset)]:
+                sock.close()
+        except OSError:
+            continue
+        return port
+
+
+@pytest.fixture
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Yard:
+    """`async with yard(configuration) as (port, program)`: the whole program, in this loop.
+
+    In the configuration `@MODEL@` is the command of a scripted server (see scripted_server.py), to which
+    `--gate FILE` may be added.
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    file = tmp_path / "config.yaml"
+
+    @asynccontextmanager
+    async def running(configuration: str) -> AsyncIterator[tuple[int, Program]]:
+        sockets = bind("127.0.0.1", 0)
+        port: int = sockets[0].getsockname()[1]
+        text = f"logToStdout: none\nstartPort: {_free_port()}\n{configuration.replace('@MODEL@', SERVER)}"
+        file.write_text(text, encoding="utf-8")
+        options = Options(file, None, Address("127.0.0.1", port))
+        program = Program(options, load(file, None, os.environ), Build("0"))
+        ready = asyncio.Event()
+        task = asyncio.create_task(program.run(sockets, ready.set), name="program")
+        try:
+            async with asyncio.timeout(10):
+                await ready.wait()
+            yield port, program
+        finally:
+            program.stop()
+            assert await task == 0
+
+    return running

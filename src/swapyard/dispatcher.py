@@ -59,7 +59,7 @@ class Lease:
     happen.  However the block ends, exactly one event goes to the scheduler.
     """
 
-    __slots__ = ("_dispatcher", "_explicit", "granted", "model", "ticket", "waiting")
+    __slots__ = ("_dispatcher", "_explicit", "granted", "model", "refusal", "ticket", "waiting")
 
     def __init__(self, dispatcher: Dispatcher, model: ModelId, explicit: bool) -> None:
         self._dispatcher = dispatcher
@@ -67,6 +67,8 @@ class Lease:
         self.model = model
         self.ticket = dispatcher.next_ticket()
         self.granted = False
+        self.refusal: RequestError | None = None
+        # Done when the outcome is known; None as long as nobody has to wait for it.
         self.waiting: asyncio.Future[None] | None = None
 
     def ask(self) -> None:
@@ -85,6 +87,8 @@ class Lease:
             except BaseException:
                 self._dispatcher.leave(self)
                 raise
+        if self.refusal is not None:
+            raise self.refusal
         return self._dispatcher.loaded(self.model)
 
     async def __aexit__(
@@ -143,15 +147,10 @@ class Dispatcher:
         self._callers[lease.ticket] = lease
         self._on_traffic(lease.model)
         self.post(RequestArrived(lease.ticket, lease.model, explicit))
-        if lease.granted:
-            return
-        if lease.ticket in self._callers:
-            if lease.waiting is None:
-                lease.waiting = asyncio.get_running_loop().create_future()
-            return
-        refused, lease.waiting = lease.waiting, None
-        if refused is not None and (error := refused.exception()) is not None:
-            raise error
+        if lease.refusal is not None:
+            raise lease.refusal
+        if not lease.granted:
+            lease.waiting = asyncio.get_running_loop().create_future()
 
     def leave(self, lease: Lease) -> None:
         if self._callers.pop(lease.ticket, None) is None:
@@ -268,24 +267,24 @@ class Dispatcher:
     def _grant(self, ticket: Ticket) -> None:
         lease = self._callers.get(ticket)
         if lease is None:
-            # The caller's CallerLeft is on its way behind this effect and would come too late for the grant.
-            self._events.append(LeaseReleased(ticket))
-            return
+            return  # the caller's CallerLeft is on its way behind this effect, and ends the lease
         lease.granted = True
         self._on_traffic(lease.model)
-        if lease.waiting is not None and not lease.waiting.done():
-            lease.waiting.set_result(None)
+        _wake(lease.waiting)
 
     def _refuse(self, refusal: Refuse) -> None:
         lease = self._callers.pop(refusal.ticket, None)
         if lease is None:
             return
         self._log(logging.WARNING, f"<{lease.model}> request refused: {refusal.reason}")
-        error = RequestError(refusal.fault, message_of(refusal), retry_after=refusal.retry_after)
-        if lease.waiting is None:
-            lease.waiting = asyncio.get_running_loop().create_future()
-        if not lease.waiting.done():
-            lease.waiting.set_exception(error)
+        self._on_traffic(lease.model)
+        lease.refusal = RequestError(refusal.fault, message_of(refusal), retry_after=refusal.retry_after)
+        _wake(lease.waiting)
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)
 
 
 def _nobody_cares(*_: object) -> None:

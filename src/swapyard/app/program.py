@@ -149,6 +149,8 @@ class Program:
                 await self._shut_down()
                 fleet.cancel()
         finally:
+            self._listener.close()
+            self._listener.abort()
             await self.observers.close()
             self.logs.log(logging.INFO, "shutdown complete")
             self.logs.close()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from swapyard.config.schema import COMFYUI_MODEL
 from swapyard.errors import Fault, RequestError
-from swapyard.proxy import headers, resolve, routes
+from swapyard.proxy import headers, identify, resolve, routes
 from swapyard.proxy.body import Body, ClientLeft
 from swapyard.proxy.generation import Generation
 from swapyard.proxy.resolve import Asked, Target
 from swapyard.proxy.routes import Route
 from swapyard.proxy.sending import StreamedBody
 from swapyard.web.server import Receive, Scope
+
+LONGEST_NAME = 2048
+"""Characters of a path in which its leading name is looked for: every slash among them is tried."""
+
+_COLON = re.compile(":|%3a", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +44,9 @@ class Door:
 def upstream(scope: Scope, generation: Generation, profile: str | None) -> Door | Moved:
     """Whom `/upstream/<model>/…` leads to.  RequestError (NOT_FOUND) when it names no model."""
     raw = scope["raw_path"].decode("latin-1").removeprefix(routes.UPSTREAM.path)
-    raw = _pinned(raw, generation, profile)
+    raw = _meant(raw, generation, profile)
     query: bytes = scope["query_string"]
-    found = split_path(raw, lambda name: bool(name) and generation.names.resolve(name) is not None)
+    found = split_path(raw, _names_of(generation))
     if found is None:
         raise RequestError(Fault.NOT_FOUND, "model not found")
     name, rest = found
@@ -49,9 +55,8 @@ def upstream(scope: Scope, generation: Generation, profile: str | None) -> Door 
         status = 301 if scope["method"] in ("GET", "HEAD") else 308
         return Moved(status, f"{location}?{query.decode('latin-1')}" if query else location)
     path = unquote(rest)
-    target = Target(
-        name, name, "stream=true" in query.decode("latin-1"), rest.encode("latin-1"), query, Body()
-    )
+    stream = identify.identify("GET", "", query, b"").stream
+    target = Target(name, name, stream, rest.encode("latin-1"), query, Body())
     resolve.find(target, generation)
     row = routes.find(scope["method"], path)
     route = row if isinstance(row, Route) and row.methods else None
@@ -98,13 +103,32 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
         more = message.get("more_body", False)
 
 
-def _pinned(raw: str, generation: Generation, profile: str | None) -> str:
-    """The path with its leading name replaced as the active profile says, if it does."""
+def _meant(raw: str, generation: Generation, profile: str | None) -> str:
+    """The path with its leading name replaced by what it means, in the order of `resolve.meant`."""
+    pinned = _pinned(raw, generation, profile)
+    if pinned is not None:
+        return pinned
+    colon = _COLON.search(raw)
+    if colon is None or split_path(raw, _names_of(generation)) is not None:
+        return raw
+    asked_profile, rest = unquote(raw[: colon.start()]), raw[colon.end() :]
+    if asked_profile not in generation.config.profiles:
+        return raw
+    pinned = _pinned(rest, generation, asked_profile)
+    return rest if pinned is None else pinned
+
+
+def _pinned(raw: str, generation: Generation, profile: str | None) -> str | None:
+    """The path with its leading name replaced as this profile says, None if it does not."""
     found = split_path(raw, lambda name: resolve.pin(generation, profile, name) is not None)
     if found is None:
-        return raw
+        return None
     name, rest = found
     return quote(resolve.pin(generation, profile, name) or "") + rest
+
+
+def _names_of(generation: Generation) -> Callable[[str], bool]:
+    return lambda name: bool(name) and generation.names.resolve(name) is not None
 
 
 def split_path(raw: str, knows: Callable[[str], bool]) -> tuple[str, str] | None:
@@ -113,11 +137,11 @@ def split_path(raw: str, knows: Callable[[str], bool]) -> tuple[str, str] | None
     Encoded slashes count as slashes (`org%2Fmodel` names `org/model`); the rest keeps its encoding, "" or
     beginning with a slash.
     """
-    lowered = raw.lower()
-    cuts = {len(raw)}
+    lowered = raw[: LONGEST_NAME + 3].lower()
+    cuts = {len(raw)} if len(raw) <= LONGEST_NAME else set()
     for mark in ("/", "%2f"):
         at = lowered.find(mark)
-        while at >= 0:
+        while 0 <= at <= LONGEST_NAME:
             cuts.add(at)
             at = lowered.find(mark, at + 1)
     for cut in sorted(cuts, reverse=True):

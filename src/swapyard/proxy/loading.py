@@ -128,11 +128,18 @@ class LoadingText:
         await self._reply.insert(sse.data(chunk))
 
 
-async def heartbeats_until_granted(lease: Lease, reply: Reply) -> None:
-    """Comments that no client sees, so that nothing between it and us gives up on a silent connection."""
+async def heartbeats_until_granted(lease: Lease, reply: Reply, every: float = HEARTBEAT_SECONDS) -> None:
+    """Comments that no client sees, so that nothing between it and us gives up on a silent connection.
+
+    The stream begins with the first of them: whoever waits less than `every` seconds gets the upstream's own
+    status and headers.
+    """
     assert lease.waiting is not None
-    await reply.begin_stream()
-    while not lease.waiting.done():
+    while True:
+        await asyncio.wait({lease.waiting}, timeout=every)
+        if lease.waiting.done():
+            return
+        if not reply.is_ours:
+            await reply.begin_stream()
         if not reply.link.congested:
             await reply.insert(sse.HEARTBEAT)
-        await asyncio.wait({lease.waiting}, timeout=HEARTBEAT_SECONDS)

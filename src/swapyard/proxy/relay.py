@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from swapyard.errors import Fault, UpstreamError
 from swapyard.observe.exchange import Exchange
 from swapyard.proxy.body import Body
 from swapyard.proxy.headers import is_event_stream, response_headers, switching_headers
-from swapyard.proxy.reply import WRAPPED_LIMIT_BYTES, Reply
+from swapyard.proxy.reply import Reply
 from swapyard.proxy.tunnel import Tunnel
 from swapyard.proxy.upstreams import Answer, Upstream, UpstreamRequest
-from swapyard.web import sse
+
+WRAPPED_LIMIT_BYTES = 1024 * 1024
+"""Longest answer of an upstream that is passed on as one event inside a stream that we began."""
+
+LONGEST_TOLD = 2000
+"""Bytes of an upstream's error text that are repeated in ours."""
 
 CAPTURED_REQUEST_BYTES = 8 * 1024 * 1024
 """Longest request body that is handed to the recorder; a longer one would not fit its budget anyway."""
@@ -51,10 +58,23 @@ async def _continue(answer: Answer, reply: Reply) -> None:
         await _copy(answer, reply)
         return
     body = b""
-    while len(body) < WRAPPED_LIMIT_BYTES and (chunk := await answer.read()):
+    while chunk := await answer.read():
         body += chunk
-    lines = body.strip().splitlines() or [b'{"error":{"message":"HTTP %d"}}' % answer.status]
-    await reply.insert(b"".join(b"data: " + line + b"\n" for line in lines) + b"\n" + sse.DONE, last=True)
+        if len(body) > WRAPPED_LIMIT_BYTES:
+            raise UpstreamError(Fault.BAD_GATEWAY, "the upstream did not send the stream that was asked for")
+    is_error = answer.status >= 400
+    if is_error and not _is_object(body):
+        text = body[:LONGEST_TOLD].decode("utf-8", "replace").strip()
+        raise UpstreamError(Fault.BAD_GATEWAY, f"the upstream answered with status {answer.status}: {text}")
+    await reply.write(reply.event(body.strip(), is_error=is_error) + reply.end_mark, last=True)
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=dict)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return True
 
 
 async def _switch(answer: Answer, reply: Reply) -> None:

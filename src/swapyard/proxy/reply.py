@@ -13,8 +13,7 @@ from swapyard.web.server import Link, Scope, Send
 if TYPE_CHECKING:
     from swapyard.observe.exchange import Exchange
 
-WRAPPED_LIMIT_BYTES = 64 * 1024
-"""Longest error body of an upstream that is passed on inside a stream that we began."""
+ANTHROPIC_PATHS = ("/messages", "/messages/count_tokens")
 
 
 class Reply:
@@ -24,13 +23,15 @@ class Reply:
         self._send = send
         self.link: Link = scope["link"]
         path: str = scope["path"]
-        self._anthropic = "/messages" in path
+        self._anthropic = path.endswith(ANTHROPIC_PATHS)
         self._accept = (first(scope["headers"], b"accept") or b"").decode("latin-1")
         self._extra: Headers = []
         self._exchange: Exchange | None = None
         # We answered 200 with an event stream before the upstream said anything.
         self.is_ours = False
         self._is_stream = False
+        # The upstream's bytes that went out last; b"" as long as there were none.
+        self._last = b""
 
     def record(self, exchange: Exchange) -> None:
         """From here on what goes out is noted in `exchange`."""
@@ -38,7 +39,8 @@ class Reply:
         self._extra = [(b"x-request-id", exchange.request_id.encode())]
 
     async def start(self, status: int, headers: Headers) -> None:
-        headers = headers + self._extra
+        if first(headers, b"x-request-id") is None:
+            headers = headers + self._extra
         self._is_stream = is_event_stream(headers)
         if self._exchange is not None:
             self._exchange.answered(status, headers)
@@ -60,8 +62,10 @@ class Reply:
 
     async def write(self, chunk: bytes, *, last: bool = False) -> None:
         """Bytes of the upstream's answer."""
-        if chunk and self._exchange is not None:
-            self._exchange.body(chunk)
+        if chunk:
+            self._last = chunk
+            if self._exchange is not None:
+                self._exchange.body(chunk)
         await self._send({"type": "http.response.body", "body": chunk, "more_body": not last})
 
     async def insert(self, event: bytes, *, last: bool = False) -> None:
@@ -73,18 +77,39 @@ class Reply:
     async def refuse(self, error: RequestError) -> None:
         """End with an error, as well as what has already gone out allows.
 
-        1. nothing yet: status and body.  2. a stream of ours: an error event and a proper end.
-        3. an upstream's stream: an error event, then the connection is cut.  4. else it is cut at once.
+        1. nothing yet: status and body.  2. a stream of ours, nothing of the upstream's: an error event and a
+        proper end.  3. an upstream's stream: an error event, then the connection is cut.  4. else it is cut
+        at once.
         """
         if not self.link.started:
             status, headers, body = errors.render(error, self._accept, anthropic=self._anthropic)
             await self.start(status, headers)
             await self.insert(body, last=True)
             return
-        event = sse.data(errors.envelope(error, anthropic=self._anthropic))
-        if self.is_ours:
-            await self.insert(event + sse.DONE, last=True)
+        event = self.event(errors.envelope_bytes(error, anthropic=self._anthropic), is_error=True)
+        if self.is_ours and not self._last:
+            await self.insert(event + self.end_mark, last=True)
             return
         if self._is_stream:
-            await self.insert(event)
+            await self.insert(self._end_of_event() + event)
         self.link.cut()
+
+    def event(self, text: bytes, *, is_error: bool = False) -> bytes:
+        """One server-sent event.
+
+        Anthropic's clients tell an error by the event's name, OpenAI's by the member `error`.
+        Source: Anthropic API reference, "Streaming messages", error events.
+        """
+        name = b"event: error\n" if is_error and self._anthropic else b""
+        return name + b"".join(b"data: " + line + b"\n" for line in text.splitlines()) + b"\n"
+
+    @property
+    def end_mark(self) -> bytes:
+        """What tells a client of this API that the stream is complete."""
+        return b"" if self._anthropic else sse.DONE
+
+    def _end_of_event(self) -> bytes:
+        """What the upstream still owes before another event can follow: it may have broken off within one."""
+        if not self._last or self._last.endswith((b"\n\n", b"\r\n\r\n")):
+            return b""
+        return b"\n" if self._last.endswith(b"\n") else b"\n\n"

@@ -1,4 +1,4 @@
-"""From what a request says to who answers it: profile pin, then selector, then model id, alias, peer."""
+"""From what a request says to who answers it: a profile's pin, then selector, then model id, alias, peer."""
 
 from __future__ import annotations
 
@@ -71,12 +71,11 @@ def resolve(
     there on the request is recorded whatever becomes of it.
     """
     found = identify.identify(asked.method, asked.content_type, asked.query, asked.body.view())
-    name = found.model
-    if name and (pinned := pin(generation, profile, name)) is not None:
-        _rename(asked, pinned)
-        name = pinned
+    name = meant(generation, profile, found.model) if found.model else ""
     if not name:
         raise RequestError(Fault.NO_MODEL, "no model id could be identified")
+    if name != found.model:
+        _rename(asked, name)
     path = route.upstream_path.encode()
     target = Target(name, name, found.stream, path, asked.query, asked.body)
     target.shows_loading = route.shows_loading
@@ -90,10 +89,31 @@ def resolve(
     return target
 
 
+def meant(generation: Generation, profile: str | None, name: str) -> str:
+    """What a request means by this name under the active profile; "" when the name is switched off.
+
+    1. What the profile pins it to.  2. Itself, when somebody has it.  3. `profile:name`, an older form: what
+    that profile makes of the name behind the colon, for this request alone.  4. Itself.
+    """
+    pinned = pin(generation, profile, name)
+    if pinned is not None:
+        return pinned
+    asked_profile, colon, rest = name.partition(":")
+    if not colon or asked_profile not in generation.config.profiles or exists(generation, name):
+        return name
+    pinned = pin(generation, asked_profile, rest)
+    return rest if pinned is None else pinned
+
+
 def pin(generation: Generation, profile: str | None, name: str) -> str | None:
-    """What the active profile replaces this name with; "" switches it off, None leaves it."""
+    """What a profile replaces this name with; "" switches it off, None leaves it."""
     settings = generation.config.profiles.get(profile) if profile else None
     return None if settings is None else settings.pins.get(name)
+
+
+def exists(generation: Generation, name: str) -> bool:
+    """Whether a model, here or at a peer, an alias or a selector has exactly this name."""
+    return name in generation.selectors or generation.names.resolve(name) is not None
 
 
 def _rename(asked: Asked, name: str) -> None:

@@ -62,11 +62,11 @@ class DataPlane:
     async def _let_in(self, enter: Enter, scope: Scope, receive: Receive, send: Send) -> None:
         """Whoever has no business here is refused before anything is read."""
         reply = Reply(scope, send)
-        generation = self.generation
+        generation, profile = self.generation, self.profile
         try:
             caller = generation.keys.admit(scope["headers"])
             is_websocket = headers.is_websocket(scope["headers"])
-            await enter(Visit(scope, receive, reply, generation, caller, is_websocket))
+            await enter(Visit(scope, receive, reply, generation, profile, caller, is_websocket))
         except RequestError as error:
             await reply.refuse(error)
         except ClientLeft:
@@ -78,7 +78,7 @@ class DataPlane:
         with await visit.generation.bodies.read(visit.receive) as body:
             asked = resolve.Asked(visit.method, visit.content_type, visit.scope["query_string"], body)
             target = resolve.resolve(
-                route, asked, visit.generation, self.profile, self._state, websocket=visit.is_websocket
+                route, asked, visit.generation, visit.profile, self._state, websocket=visit.is_websocket
             )
             try:
                 with target.body:
@@ -87,7 +87,7 @@ class DataPlane:
                 target.release()
 
     async def _upstream(self, visit: Visit) -> None:
-        door = doors.upstream(visit.scope, visit.generation, self.profile)
+        door = doors.upstream(visit.scope, visit.generation, visit.profile)
         if isinstance(door, doors.Moved):
             await visit.reply.redirect(door.status, door.location)
             return
@@ -148,7 +148,7 @@ class DataPlane:
             status, error = CLIENT_LEFT, "the client left"
         except asyncio.CancelledError:
             if not cancellation.taken_back():
-                status, error = CLIENT_LEFT, "the client left"
+                status, error = CLIENT_LEFT, _why_cancelled(visit)
                 raise
             error = "cancelled by the operator"
             await visit.reply.refuse(RequestError(Fault.CANCELLED, error))
@@ -256,6 +256,10 @@ def _request(
         own_keys=visit.generation.own_keys,
         narrow_encoding=exchange is not None and exchange.metered,
     )
+    if visit.reply.is_ours:
+        # The head of this stream is out, and did not speak of any encoding.
+        sent = [header for header in sent if header[0] != b"accept-encoding"]
+        sent.append((b"accept-encoding", b"identity"))
     path = target.path
     return UpstreamRequest(
         visit.method.encode(),
@@ -265,6 +269,10 @@ def _request(
         upgrade=visit.is_websocket,
         on_informational=visit.reply.link.informational,
     )
+
+
+def _why_cancelled(visit: Visit) -> str:
+    return "the client left" if visit.reply.link.client_left else "the program ended"
 
 
 async def _method_not_allowed(allowed: str, _: Scope, __: Receive, send: Send) -> None:

@@ -14,12 +14,13 @@ from swapyard.web.server import Receive, Scope
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """`generation` is the configuration it arrived under; it keeps that one to its end."""
+    """`generation` and `profile` are those it arrived under; it keeps them to its end."""
 
     scope: Scope
     receive: Receive
     reply: Reply
     generation: Generation
+    profile: str | None
     caller: Caller
     is_websocket: bool
 
