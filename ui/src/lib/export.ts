@@ -38,8 +38,16 @@ export const columns: Column[] = [
   { key: 'session', label: 'Session', shown: false },
 ];
 
+const usageColumns = new Set<SortKey>(['cached', 'prompt', 'generated', 'drafted', 'prefill', 'decode']);
+
+/** All zeros stand for an answer that told nothing about tokens. */
+function toldNothing({ tokens: { input_tokens, output_tokens, prompt_per_second, tokens_per_second } }: ActivityRow): boolean {
+  return input_tokens <= 0 && output_tokens <= 0 && prompt_per_second <= 0 && tokens_per_second <= 0;
+}
+
 /** A cell's text. */
 export function cell(row: ActivityRow, key: SortKey): string {
+  if (usageColumns.has(key) && toldNothing(row)) return '–';
   switch (key) {
     case 'id':
       return String(row.id);

@@ -47,9 +47,8 @@ class Catalog {
     const entry = (model: ListedModel): { id: string; label: string }[] => {
       const state = live.model(model.id)?.state;
       const word = state && state !== 'stopped' ? ` · ${state}` : '';
-      const name = model.name && model.name !== model.id ? ` (${model.name})` : '';
       const aliases = (model.meta?.llamaswap?.aliases ?? []).map((alias) => ({ id: alias, label: `   ↳ ${alias}` }));
-      return [{ id: model.id, label: `${model.id}${name}${word}` }, ...aliases];
+      return [{ id: model.id, label: `${model.id}${word}` }, ...aliases];
     };
     return [
       { label: 'Can do this', entries: local.filter(fits).flatMap(entry) },
