@@ -31,6 +31,7 @@ class Answer:
     __slots__ = (
         "_early",
         "_error",
+        "_loop",
         "_transport",
         "_unread",
         "_unread_bytes",
@@ -42,13 +43,15 @@ class Answer:
         "trailers",
     )
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
         self.reason = b""
         self.headers: Headers = []
         self.trailers: Headers = []
         self.stage = Stage.AWAITED
         self._transport = transport
+        # Asking for the running loop costs a system call in Python 3.11.
+        self._loop = loop
         self._unread: list[bytes] = []
         self._unread_bytes = 0
         self._early = bytearray()
@@ -102,7 +105,7 @@ class Answer:
     async def _more(self) -> None:
         if self._error is not None:
             raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:

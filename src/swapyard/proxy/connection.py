@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, peer: str) -> None:
         # host:port, for messages
         self._peer = peer
+        self.loop = asyncio.get_running_loop()
         self._parser: httptools.HttpResponseParser | None = None
         self._answer: Answer | None = None
         self._sender: Sender | None = None
@@ -71,7 +72,7 @@ class Connection(asyncio.Protocol):
         """
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
-        answer = self._answer = Answer(self.transport)
+        answer = self._answer = Answer(self.transport, self.loop)
         self._head_bytes = 0
         self._bodyless = bodyless
         self._upgrade = upgrade
@@ -91,8 +92,11 @@ class Connection(asyncio.Protocol):
             self._sender.start()
         return answer
 
-    async def leave(self) -> bool:
-        """End the exchange.  True: the connection can serve another one; else it is closed, at once."""
+    def leave(self) -> asyncio.Task[None] | None:
+        """End the exchange; the connection is closed at once unless it can serve another one.
+
+        A task that comes back is cancelled and has to be awaited before anything else happens.
+        """
         answer, self._answer = self._answer, None
         sender, self._sender = self._sender, None
         self._cancel_timer()
@@ -108,10 +112,7 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
         elif answer.is_full:
             self.transport.resume_reading()
-        task = sender.stop() if sender is not None else None
-        if task is not None:
-            await asyncio.wait([task])
-        return not self.transport.is_closing()
+        return sender.stop() if sender is not None else None
 
     def close(self) -> None:
         """Close while idle."""
@@ -138,7 +139,7 @@ class Connection(asyncio.Protocol):
         )
 
     def _set_timer(self, seconds: float, action: Callable[[], None]) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, action)
+        self._timer = self.loop.call_later(seconds, action)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

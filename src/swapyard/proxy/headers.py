@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -64,6 +65,8 @@ def request_headers(
     belong to the upstream.  `narrow_encoding` leaves in Accept-Encoding only what a recorder can read;
     without one in the request none is invented.
     """
+    # Most requests have none of the headers that need care.
+    present = dict(headers)
     gone = _hop_by_hop(headers) | {b"content-length"}
     if isinstance(towards, Peer):
         gone |= FORWARDING
@@ -72,12 +75,12 @@ def request_headers(
     kept = [header for header in headers if header[0] not in gone]
     if own_keys:
         kept = [header for header in kept if not _carries(header, own_keys)]
-    if narrow_encoding:
+    if narrow_encoding and b"accept-encoding" in present:
         kept = _narrowed(kept)
     kept = _addressed(kept, towards)
-    if b"te" in gone and _has_token(headers, b"te", b"trailers"):
+    if b"te" in present and _has_token(headers, b"te", b"trailers"):
         kept.append((b"te", b"trailers"))
-    if is_websocket(headers):
+    if b"upgrade" in present and is_websocket(headers):
         kept += ((b"connection", b"Upgrade"), (b"upgrade", b"websocket"))
     return kept
 
@@ -103,17 +106,22 @@ def switching_headers(headers: Headers) -> Headers:
 
 def is_websocket(headers: Headers) -> bool:
     """Whether a request asks for a websocket, or a 101 agrees: tokens, any case, comma lists and repeats."""
+    if first(headers, b"upgrade") is None:
+        return False
     return _has_token(headers, b"upgrade", b"websocket") and _has_token(headers, b"connection", b"upgrade")
 
 
 def is_event_stream(headers: Headers) -> bool:
     """Whether the Content-Type of an answer says that it is a stream of server-sent events."""
-    return any(name == b"content-type" and b"text/event-stream" in value.lower() for name, value in headers)
+    return b"text/event-stream" in (first(headers, b"content-type") or b"").lower()
 
 
 def first(headers: Headers, name: bytes) -> bytes | None:
     """The first value under this lower-case name, None when there is none."""
-    return next((value for key, value in headers if key == name), None)
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
 
 
 def tokens(headers: Headers, name: bytes) -> Iterator[bytes]:
@@ -128,8 +136,17 @@ def _has_token(headers: Headers, name: bytes, wanted: bytes) -> bool:
 
 
 def _hop_by_hop(headers: Headers) -> frozenset[bytes]:
-    named = {token.lower() for token in tokens(headers, b"connection")}
-    return HOP_BY_HOP | named if named else HOP_BY_HOP
+    gone = HOP_BY_HOP
+    for name, value in headers:
+        if name == b"connection":
+            gone |= _listed(value)
+    return gone
+
+
+@lru_cache(maxsize=64)
+def _listed(value: bytes) -> frozenset[bytes]:
+    """The members of a comma list in lower case; nearly all connections say the same."""
+    return frozenset(token.lower() for token in tokens([(b"", value)], b""))
 
 
 def _carries(header: tuple[bytes, bytes], keys: Collection[str]) -> bool:
@@ -171,7 +188,10 @@ def _addressed(headers: Headers, towards: Local | Peer) -> Headers:
         case Local(client_address):
             if not client_address:
                 return headers
-            addresses = [*tokens(headers, b"x-forwarded-for"), client_address.encode("ascii", "replace")]
+            address = client_address.encode("ascii", "replace")
+            if first(headers, b"x-forwarded-for") is None:
+                return [*headers, (b"x-forwarded-for", address)]
+            addresses = [*tokens(headers, b"x-forwarded-for"), address]
             return _replaced(headers, b"x-forwarded-for", b", ".join(addresses))
         case Peer(host, api_key):
             headers = _replaced(headers, b"host", host)

@@ -48,7 +48,7 @@ def small(payload: Payload) -> bytes | None:
         return payload if len(payload) <= SMALL_BYTES else None
     if isinstance(payload, StreamedBody) or payload.length > SMALL_BYTES:
         return None
-    return b"".join(payload.chunks(SMALL_BYTES))
+    return bytes(payload.view())
 
 
 def can_be_sent_again(payload: Payload) -> bool:

@@ -115,16 +115,17 @@ class Upstream:
         return await self._dialer.dial()
 
     def keep(self, connection: Connection) -> None:
-        """Take a connection back that can serve another exchange."""
+        """Take a connection back, for another exchange if it can serve one."""
+        if connection.transport.is_closing():
+            return
         if self._closed or len(self._idle) >= IDLE_LIMIT:
             connection.close()
             return
         self._idle.append(connection)
         if self._timeouts.idle_conn > 0:
-            loop = asyncio.get_running_loop()
-            connection.idle_since = loop.time()
+            connection.idle_since = connection.loop.time()
             if self._sweep_timer is None:
-                self._sweep_timer = loop.call_later(self._timeouts.idle_conn, self._sweep)
+                self._sweep_timer = connection.loop.call_later(self._timeouts.idle_conn, self._sweep)
 
     def send(self, connection: Connection, request: UpstreamRequest, head: bytes) -> Answer:
         expects = (first(request.headers, b"expect") or b"").lower() == b"100-continue"
@@ -211,11 +212,12 @@ class UpstreamExchange:
             answer = self._upstream.send(connection, self._request, head)
             await answer.head()
         except BaseException:
-            await connection.leave()
+            await self._leave(connection)
             raise
         self._connection = connection
         return answer
 
     async def _leave(self, connection: Connection) -> None:
-        if await connection.leave():
-            self._upstream.keep(connection)
+        if (sending := connection.leave()) is not None:
+            await asyncio.wait([sending])
+        self._upstream.keep(connection)
