@@ -59,7 +59,16 @@ class Lease:
     happen.  However the block ends, exactly one event goes to the scheduler.
     """
 
-    __slots__ = ("_dispatcher", "_explicit", "granted", "model", "refusal", "ticket", "waiting")
+    __slots__ = (
+        "_dispatcher",
+        "_explicit",
+        "granted",
+        "load_begun",
+        "model",
+        "refusal",
+        "ticket",
+        "waiting",
+    )
 
     def __init__(self, dispatcher: Dispatcher, model: ModelId, explicit: bool) -> None:
         self._dispatcher = dispatcher
@@ -68,6 +77,8 @@ class Lease:
         self.ticket = dispatcher.next_ticket()
         self.granted = False
         self.refusal: RequestError | None = None
+        # When the load began that ended with this grant, on the monotonic clock; None if the model was loaded.
+        self.load_begun: float | None = None
         # Done when the outcome is known; None as long as nobody has to wait for it.
         self.waiting: asyncio.Future[None] | None = None
 
@@ -220,15 +231,17 @@ class Dispatcher:
         try:
             while self._events:
                 now = self._clock()
-                for effect in self.scheduler.handle(self._events.popleft(), now):
-                    self._carry_out(effect, now)
+                event = self._events.popleft()
+                for effect in self.scheduler.handle(event, now):
+                    self._carry_out(effect, event, now)
         finally:
             self._busy = False
 
-    def _carry_out(self, effect: Effect, now: float) -> None:
+    def _carry_out(self, effect: Effect, event: Event, now: float) -> None:
         match effect:
-            case Grant(ticket, _):
-                self._grant(ticket)
+            case Grant(ticket, model):
+                after_load = isinstance(event, LoadFinished) and event.model == model
+                self._grant(ticket, self._loads_begun.get(model) if after_load else None)
             case Refuse():
                 self._refuse(effect)
             case Check(model):
@@ -264,11 +277,12 @@ class Dispatcher:
         else:
             self.post(TimePassed())
 
-    def _grant(self, ticket: Ticket) -> None:
+    def _grant(self, ticket: Ticket, load_begun: float | None) -> None:
         lease = self._callers.get(ticket)
         if lease is None:
             return  # the caller's CallerLeft is on its way behind this effect, and ends the lease
         lease.granted = True
+        lease.load_begun = load_begun
         self._on_traffic(lease.model)
         _wake(lease.waiting)
 

@@ -29,6 +29,8 @@ from swapyard.web.server import App, Receive, Scope, Send
 
 Enter = Callable[[Visit], Awaitable[None]]
 
+_PARTS = {row.stored: Parts(row.stored.value) for row in routes.ROUTES}
+
 
 class DataPlane:
     """Serves every route that ends at a model.  `generation` and `profile` may be exchanged at any time."""
@@ -42,13 +44,19 @@ class DataPlane:
         self._dispatcher = dispatcher
         self._recorder = recorder
         self._clock = clock
+        self._inferences: dict[tuple[str, str], App] = {
+            (method, row.path): partial(self._let_in, partial(self._inference, row))
+            for row in routes.ROUTES
+            for method in row.methods
+        }
 
     def find(self, scope: Scope) -> App | None:
         """Who serves this request; None for the paths of the control plane."""
         method = scope["method"]
+        inference = self._inferences.get((method, scope["path"]))
+        if inference is not None:
+            return inference
         row = routes.find(method, scope["path"])
-        if isinstance(row, Route) and row.methods:
-            return partial(self._let_in, partial(self._inference, row))
         if isinstance(row, MethodNotAllowed):
             return partial(_method_not_allowed, row.allowed)
         # Only what is not in the table word for word can be in need of cleaning.
@@ -121,7 +129,7 @@ class DataPlane:
         if route is None:
             await self._serve(visit, target, payload, None)
             return
-        cancellation = Cancellation()
+        cancellation = Cancellation(visit.reply.link.task)
         exchange = self._recorder.begin(
             method=visit.method,
             path=path,
@@ -132,7 +140,7 @@ class DataPlane:
             remote_ip=visit.client_address,
             key=visit.caller.key,
             metered=route.metered,
-            parts=Parts(route.stored.value),
+            parts=_PARTS[route.stored],
             cancel=cancellation,
         )
         exchange.metadata.update(target.metadata)
@@ -197,9 +205,8 @@ class DataPlane:
 
     def _note_grant(self, visit: Visit, lease: Lease, exchange: Exchange) -> None:
         exchange.granted = self._clock()
-        begun = self._dispatcher.load_begun(lease.model)
-        if exchange.wait_reason and begun is not None:
-            exchange.load_started = max(begun, exchange.arrived)
+        if lease.load_begun is not None:
+            exchange.load_started = max(lease.load_begun, exchange.arrived)
         config = visit.generation.config
         if config.routing.scheduler.use == "fifo":
             exchange.metadata["fifo_priority"] = str(config.priority(lease.model))
