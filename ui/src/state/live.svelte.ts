@@ -5,6 +5,8 @@ import { EventStream, type Link } from '../api/events';
 import type { EventMessage, Inflight, ModelDetail, ModelStatus, Profiles } from '../api/types';
 import { compareModels, mergeModels } from '../lib/models';
 import { applyInflight, type Tracked } from '../lib/inflight';
+import { link } from './route.svelte';
+import { complain, say } from './toasts.svelte';
 import { yardView } from './yard.svelte';
 
 class Live {
@@ -43,6 +45,10 @@ class Live {
     document.addEventListener('visibilitychange', () => {
       if (!document.hidden) this.refreshDetails();
     });
+    // What a loaded model occupies is measured now and then, and no event tells of it.
+    setInterval(() => {
+      if (this.link === 'connected' && this.local.some((model) => model.state !== 'stopped')) this.refreshDetails();
+    }, 10_000);
   }
 
   retryNow(): void {
@@ -127,6 +133,24 @@ class Live {
       case 'waiting':
         yardView.waitingChanged(message.data);
         this.refreshDetails();
+        break;
+      case 'configReloaded':
+        if (message.data.error === null) say('The configuration was reloaded', 'Models whose command did not change keep running.');
+        else complain('The configuration was not reloaded', new Error(message.data.error), { href: '#/settings', label: 'Settings' });
+        void this.loadProfiles();
+        break;
+      case 'modelPreloaded':
+        if (!message.data.success) {
+          const { model } = message.data;
+          complain(`${model} was not preloaded`, new Error('it did not become ready'), {
+            href: link(['models', model], { tab: 'log' }),
+            label: 'Show its log',
+          });
+        }
+        break;
+      case 'gap':
+        void yardView.load();
+        this.activityTick++;
         break;
       case 'logData':
         break;
