@@ -85,7 +85,6 @@ test('55 a model with a slash and a colon in its ID can be opened, loaded, unloa
   const opening = context.waitForEvent('page');
   await page.getByRole('link', { name: 'Its own page' }).click();
   const own = await opening;
-  console.log(own.url(), await own.content());
   await expect(own.getByText('model-7b: a demonstration server')).toBeVisible();
   await own.close();
   await page.getByRole('button', { name: 'Unload org/model:7b' }).click();
