@@ -1,0 +1,398 @@
+"""Leases over a fleet of real processes: granted, waited for, refused, and given back exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from swapyard.dispatcher import Dispatcher, Lease
+from swapyard.errors import Fault, RequestError
+from swapyard.processes.fleet import Fleet, ProcessSpec
+from swapyard.scheduling.groups import Group, group_planner
+from swapyard.scheduling.policy import ModelPolicy, OrderKind, Policy
+from swapyard.types import ModelId, State
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+A, B = ModelId("a"), ModelId("b")
+EXCLUSIVE = group_planner([Group("all", swap=True, exclusive=True, persistent=False, members=(A, B))])
+
+
+def policy(**limits: int) -> Policy:
+    models = {model: ModelPolicy(limit=limits.get(model, 0), grace=5) for model in (A, B)}
+    return Policy(models, EXCLUSIVE, OrderKind.FIFO)
+
+
+class Track:
+    """A dispatcher with its fleet, and what it told those who watch."""
+
+    def __init__(self, rules: Policy) -> None:
+        self.logged: list[tuple[int, str]] = []
+        self.moved: list[ModelId] = []
+        self.stopping: list[tuple[ModelId, str]] = []
+        self._stirred = asyncio.Event()
+        self.fleet = Fleet(
+            on_load_finished=lambda model, error: self.dispatcher.load_finished(model, error),
+            on_stop_finished=lambda model: self.dispatcher.stop_finished(model),
+            on_gone=lambda model, reason: self.dispatcher.gone(model, reason),
+            on_state=lambda *_: self._stir(),
+            output=lambda *_: None,
+            log=lambda *_: None,
+            ledger=None,
+        )
+        self.fleet.apply({model: spec(model, "sleep 600") for model in (A, B)})
+        self.dispatcher = Dispatcher(rules, self.fleet, clock=time.monotonic, log=self._log)
+        self.dispatcher.watch(self.moved.append, lambda model, reason: self.stopping.append((model, reason)))
+
+    def _log(self, level: int, message: str) -> None:
+        self.logged.append((level, message))
+
+    def _stir(self) -> None:
+        self._stirred.set()
+        self._stirred = asyncio.Event()
+
+    async def reached(self, model: ModelId, state: State) -> None:
+        """Wait until this model's process is in this state."""
+        async with asyncio.timeout(5):
+            while self.fleet.status(model).state is not state:
+                await self._stirred.wait()
+
+    @property
+    def free(self) -> bool:
+        scheduler = self.dispatcher.scheduler
+        return all(scheduler.in_flight(m) == 0 and scheduler.waiting(m) == 0 for m in (A, B))
+
+
+def spec(model: ModelId, command: str, probe: str = "none") -> ProcessSpec:
+    return ProcessSpec(model, command, "", (), "http://127.0.0.1:9", probe, 15, 5)
+
+
+@asynccontextmanager
+async def track(rules: Policy | None = None) -> AsyncIterator[Track]:
+    made = Track(rules or policy())
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(made.fleet.run())
+        try:
+            yield made
+            assert made.free
+        finally:
+            await made.dispatcher.unload([A, B], 1)
+            running.cancel()
+
+
+async def granted(lease: Lease) -> None:
+    async with lease:
+        pass
+
+
+def test_a_lease_loads_the_model_and_names_its_server(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            async with yard.dispatcher.lease(A) as loaded:
+                assert (loaded.model, loaded.base_url, loaded.start) == (A, "http://127.0.0.1:9", 1)
+                assert yard.fleet.status(A).state is State.READY
+                assert yard.dispatcher.scheduler.in_flight(A) == 1
+            assert yard.dispatcher.load_begun(A) is not None and yard.dispatcher.load_begun(B) is None
+
+    run(main())
+
+
+def test_a_lease_on_a_ready_model_is_granted_within_the_same_turn(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            await granted(yard.dispatcher.lease(A))
+            lease = yard.dispatcher.lease(A)
+            lease.ask()
+            assert lease.granted and lease.waiting is None and lease.position is None
+            lease.abandon()
+            assert yard.free
+
+    run(main())
+
+
+def test_who_waits_can_be_told_for_what_and_where_in_line(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            async with yard.dispatcher.lease(A):
+                waiting = [yard.dispatcher.lease(B) for _ in range(2)]
+                for lease in waiting:
+                    lease.ask()
+                assert [lease.granted for lease in waiting] == [False, False]
+                assert [lease.position for lease in waiting] == [1, 2]
+                assert "in flight" in waiting[0].reason
+                assert yard.dispatcher.waiting_reasons(B) == [waiting[0].reason]
+                assert yard.dispatcher.waiting_reasons(A) == []
+            for lease in waiting:
+                async with lease as loaded:
+                    assert loaded.model == B
+            assert (A, "evicted for b: ") in [(model, reason[:15]) for model, reason in yard.stopping]
+
+    run(main())
+
+
+def test_a_caller_that_leaves_while_it_waits_leaves_nothing_behind(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            async with yard.dispatcher.lease(A):
+                task = asyncio.create_task(granted(yard.dispatcher.lease(B)))
+                await asyncio.sleep(0.01)
+                assert yard.dispatcher.scheduler.waiting(B) == 1
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                assert yard.dispatcher.scheduler.waiting(B) == 0
+            await asyncio.sleep(0.05)
+            assert yard.fleet.status(B).start == 0
+
+    run(main())
+
+
+def test_a_caller_that_is_cancelled_in_the_moment_of_its_grant_gives_the_lease_back(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            lease = yard.dispatcher.lease(A)
+            task = asyncio.create_task(granted(lease))
+
+            def moved(_: ModelId) -> None:
+                # Granted, and the task has not run since.
+                if lease.granted:
+                    task.cancel()
+
+            yard.dispatcher.watch(moved, lambda *_: None)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert yard.free and yard.fleet.status(A).state is State.READY
+
+    run(main())
+
+
+def test_a_caller_that_was_cancelled_just_before_its_grant_gives_the_lease_back(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            lease = yard.dispatcher.lease(A)
+            task = asyncio.create_task(granted(lease))
+            await asyncio.sleep(0)
+            task.cancel()
+            yard.dispatcher.load_finished(A, None)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert yard.free
+
+    run(main())
+
+
+def test_a_refusal_that_nobody_waits_for_any_more_is_no_unheard_exception(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            async with yard.dispatcher.lease(A):
+                lease = yard.dispatcher.lease(B)
+                lease.ask()
+                await yard.dispatcher.unload([B])
+                assert lease.refusal is not None and lease.waiting is not None and lease.waiting.done()
+                lease.abandon()
+        del lease
+        gc.collect()
+
+    with caplog.at_level(logging.ERROR):
+        run(main())
+    assert caplog.text == ""
+
+
+def test_an_exception_inside_the_block_gives_the_lease_back_once(run: Run) -> None:
+    """R-28."""
+
+    async def main() -> None:
+        async with track() as yard:
+            lease = yard.dispatcher.lease(A)
+            with pytest.raises(LookupError):
+                async with lease:
+                    raise LookupError
+            lease.abandon()
+            lease.abandon()
+            assert yard.free
+
+    run(main())
+
+
+def test_a_load_that_fails_refuses_with_the_reason_and_the_log_says_so(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            yard.fleet.apply({A: spec(A, "sh -c 'exit 3'", "/health"), B: spec(B, "sleep 600")})
+            with pytest.raises(RequestError) as refused:
+                await granted(yard.dispatcher.lease(A))
+            assert refused.value.fault is Fault.LOAD_FAILED and "3" in refused.value.message
+            assert any(level == logging.ERROR and "failed to load" in text for level, text in yard.logged)
+
+    run(main())
+
+
+def test_a_command_that_does_not_exist_is_refused_before_anything_is_evicted(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            await granted(yard.dispatcher.lease(A))
+            yard.fleet.apply({A: spec(A, "sleep 600"), B: spec(B, "/no/such/program")})
+            with pytest.raises(RequestError, match="/no/such/program"):
+                await granted(yard.dispatcher.lease(B))
+            assert yard.fleet.status(A).state is State.READY and yard.stopping == []
+
+    run(main())
+
+
+def test_a_limit_refuses_at_once_and_counts_those_who_wait(run: Run) -> None:
+    async def main() -> None:
+        async with track(policy(b=2)) as yard:
+            async with yard.dispatcher.lease(A):
+                waiting = [yard.dispatcher.lease(B) for _ in range(2)]
+                for lease in waiting:
+                    lease.ask()
+                with pytest.raises(RequestError) as refused:
+                    yard.dispatcher.lease(B).ask()
+                assert refused.value.fault is Fault.CONCURRENCY_LIMIT
+                assert (refused.value.message, refused.value.retry_after) == ("Too many requests", 1)
+                waiting.pop().abandon()
+                again = yard.dispatcher.lease(B)
+                again.ask()
+                again.abandon()
+                waiting.pop().abandon()
+
+    run(main())
+
+
+def test_without_a_limit_512_may_wait_and_no_more(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            async with yard.dispatcher.lease(A):
+                waiting = [yard.dispatcher.lease(B) for _ in range(512)]
+                for lease in waiting:
+                    lease.ask()
+                with pytest.raises(RequestError) as refused:
+                    yard.dispatcher.lease(B).ask()
+                assert refused.value.fault is Fault.QUEUE_FULL and refused.value.retry_after is not None
+                for lease in waiting:
+                    lease.abandon()
+
+    run(main())
+
+
+def test_a_name_that_the_scheduler_does_not_know_keeps_the_originals_words(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            with pytest.raises(RequestError, match=r"^no local server found for requested model$"):
+                await granted(yard.dispatcher.lease(ModelId("nobody")))
+
+    run(main())
+
+
+def test_an_unload_ends_when_the_processes_are_gone_and_refuses_who_waits(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            async with yard.dispatcher.lease(A):
+                waiting = asyncio.create_task(granted(yard.dispatcher.lease(B)))
+                await asyncio.sleep(0.01)
+                await yard.dispatcher.unload([A, B])
+                assert yard.fleet.status(A).state is State.STOPPED
+                with pytest.raises(RequestError) as refused:
+                    await waiting
+                assert refused.value.fault is Fault.MODEL_UNLOADED and refused.value.retry_after is not None
+
+    run(main())
+
+
+def test_an_unload_that_nobody_waits_for_any_more_goes_on(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            await granted(yard.dispatcher.lease(A))
+            impatient = asyncio.create_task(yard.dispatcher.unload([A]))
+            await asyncio.sleep(0)
+            impatient.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await impatient
+            await yard.dispatcher.unload([A])
+            assert yard.fleet.status(A).state is State.STOPPED
+
+    run(main())
+
+
+def test_everybody_who_waits_or_comes_is_refused_once_a_shutdown_has_begun(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            async with yard.dispatcher.lease(A):
+                waiting = asyncio.create_task(granted(yard.dispatcher.lease(B)))
+                await asyncio.sleep(0.01)
+                yard.dispatcher.refuse_everybody()
+                with pytest.raises(RequestError) as refused:
+                    await waiting
+                assert refused.value.fault is Fault.SHUTTING_DOWN and refused.value.retry_after is not None
+                with pytest.raises(RequestError):
+                    yard.dispatcher.lease(A).ask()
+
+    run(main())
+
+
+def test_watchers_hear_of_every_move_of_a_models_requests_refusals_too(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            async with yard.dispatcher.lease(A):
+                lease = yard.dispatcher.lease(B)
+                lease.ask()
+                yard.moved.clear()
+                await yard.dispatcher.unload([B])
+                assert yard.moved == [B]
+                yard.moved.clear()
+            assert yard.moved == [A]
+
+    run(main())
+
+
+def test_a_process_that_ends_by_itself_is_started_again_for_the_next_lease(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            async with yard.dispatcher.lease(A) as first:
+                pid = yard.fleet.status(A).pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                await yard.reached(A, State.STOPPED)
+                async with yard.dispatcher.lease(A) as second:
+                    assert second.start == first.start + 1
+            assert any("ended by itself" in text for _, text in yard.logged)
+
+    run(main())
+
+
+def test_a_timer_of_the_scheduler_rings_when_it_is_due(run: Run) -> None:
+    async def main() -> None:
+        rules = Policy({A: ModelPolicy(ttl=0.1), B: ModelPolicy()}, EXCLUSIVE, OrderKind.FIFO)
+        async with track(rules) as yard:
+            await granted(yard.dispatcher.lease(A))
+            begun = time.monotonic()
+            await yard.reached(A, State.STOPPED)
+            assert time.monotonic() - begun < 2
+            assert yard.stopping == [(A, "idle for 0.1 s")]
+
+    run(main())
+
+
+def test_a_new_policy_refuses_who_waits_for_what_it_removed(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            async with yard.dispatcher.lease(A):
+                waiting = asyncio.create_task(granted(yard.dispatcher.lease(B)))
+                await asyncio.sleep(0.01)
+                only_a = Policy({A: ModelPolicy()}, EXCLUSIVE, OrderKind.FIFO)
+                yard.dispatcher.change_policy(only_a, removed=[B])
+                with pytest.raises(RequestError) as refused:
+                    await waiting
+                assert refused.value.fault is Fault.UNKNOWN_MODEL
+
+    run(main())
