@@ -221,6 +221,7 @@ class Yard:
         wish = {"model": model, "stream": True, **fields}
         stream = self.open("POST", "/v1/chat/completions", wish)
         try:
+            assert stream.status == 200, stream.read()
             yield stream
         finally:
             stream.hang_up()
