@@ -135,7 +135,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 def access_line(scope: Scope, seconds: float) -> str:
     """One line for a request that has ended; it says when the client left before the end."""
     link = scope["link"]
-    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
+    agent: bytes = scope["fields"].get(b"user-agent", b"")
     line = log_lines.access_line(
         client_address(scope),
         scope["method"],

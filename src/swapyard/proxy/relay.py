@@ -38,8 +38,15 @@ async def relay(
         elif reply.is_ours:
             await _continue(answer, reply)
         else:
-            await reply.start(answer.status, response_headers(answer.headers))
-            await _copy(answer, reply)
+            await _pass_on(answer, reply)
+
+
+async def _pass_on(answer: Answer, reply: Reply) -> None:
+    """What is there of the body when the headers are leaves together with them."""
+    chunk, last = answer.take(), answer.ended
+    await reply.start(answer.status, response_headers(answer.headers), chunk, last=last)
+    if not last:
+        await _copy(answer, reply)
 
 
 async def _copy(answer: Answer, reply: Reply) -> None:

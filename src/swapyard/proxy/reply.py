@@ -24,7 +24,7 @@ class Reply:
         self.link: Link = scope["link"]
         path: str = scope["path"]
         self._anthropic = path.endswith(ANTHROPIC_PATHS)
-        self._accept = (first(scope["headers"], b"accept") or b"").decode("latin-1")
+        self._fields: dict[bytes, bytes] = scope["fields"]
         self._extra: Headers = []
         self._exchange: Exchange | None = None
         # We answered 200 with an event stream before the upstream said anything.
@@ -38,13 +38,17 @@ class Reply:
         self._exchange = exchange
         self._extra = [(b"x-request-id", exchange.request_id.encode())]
 
-    async def start(self, status: int, headers: Headers) -> None:
+    async def start(self, status: int, headers: Headers, chunk: bytes = b"", *, last: bool = False) -> None:
+        """Status and headers, together with the first bytes of the upstream's answer if they are there."""
         if first(headers, b"x-request-id") is None:
             headers = headers + self._extra
         self._is_stream = is_event_stream(headers)
         if self._exchange is not None:
             self._exchange.answered(status, headers)
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self._note(chunk)
+        if self.link.congested:
+            await self.link.room()
+        self.link.start(status, headers, chunk, last=last)
 
     def take_over(self, status: int, headers: Headers) -> tuple[asyncio.Transport, bytes]:
         """Answer an upgrade: the client's transport and what it already sent are the caller's now."""
@@ -62,17 +66,18 @@ class Reply:
 
     async def write(self, chunk: bytes, *, last: bool = False) -> None:
         """Bytes of the upstream's answer."""
-        if chunk:
-            self._last = chunk
-            if self._exchange is not None:
-                self._exchange.body(chunk)
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": not last})
+        self._note(chunk)
+        if self.link.congested:
+            await self.link.room()
+        self.link.write(chunk, last=last)
 
     async def insert(self, event: bytes, *, last: bool = False) -> None:
         """Bytes of our own inside a stream."""
         if self._exchange is not None:
             self._exchange.inserted(event)
-        await self._send({"type": "http.response.body", "body": event, "more_body": not last})
+        if self.link.congested:
+            await self.link.room()
+        self.link.write(event, last=last)
 
     async def refuse(self, error: RequestError) -> None:
         """End with an error, as well as what has already gone out allows.
@@ -82,7 +87,8 @@ class Reply:
         at once.
         """
         if not self.link.started:
-            status, headers, body = errors.render(error, self._accept, anthropic=self._anthropic)
+            accept = self._fields.get(b"accept", b"").decode("latin-1")
+            status, headers, body = errors.render(error, accept, anthropic=self._anthropic)
             await self.start(status, headers)
             await self.insert(body, last=True)
             return
@@ -93,6 +99,12 @@ class Reply:
         if self._is_stream:
             await self.insert(self._end_of_event() + event)
         self.link.cut()
+
+    def _note(self, chunk: bytes) -> None:
+        if chunk:
+            self._last = chunk
+            if self._exchange is not None:
+                self._exchange.body(chunk)
 
     def event(self, text: bytes, *, is_error: bool = False) -> bytes:
         """One server-sent event.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from swapyard.proxy import headers
 from swapyard.proxy.generation import Generation
 from swapyard.proxy.reply import Reply
 from swapyard.web.auth import Caller
 from swapyard.web.server import Receive, Scope
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Visit:
     """`generation` and `profile` are those it arrived under; it keeps them to its end."""
 
@@ -31,7 +30,8 @@ class Visit:
 
     @property
     def content_type(self) -> str:
-        return (headers.first(self.scope["headers"], b"content-type") or b"").decode("latin-1")
+        content_type: bytes = self.scope["fields"].get(b"content-type", b"")
+        return content_type.decode("latin-1")
 
     @property
     def client_address(self) -> str:
@@ -49,8 +49,8 @@ class Cancellation:
 
     __slots__ = ("_task", "ordered")
 
-    def __init__(self) -> None:
-        self._task = asyncio.current_task()
+    def __init__(self, task: asyncio.Task[None] | None) -> None:
+        self._task = task
         self.ordered = False
 
     def __call__(self) -> None:
@@ -66,8 +66,8 @@ class Cancellation:
 
 
 def client_address(scope: Scope) -> str:
-    for name in (b"x-forwarded-for", b"x-real-ip"):
-        if value := headers.first(scope["headers"], name):
-            return value.partition(b",")[0].strip().decode("latin-1")
+    fields: dict[bytes, bytes] = scope["fields"]
+    if value := fields.get(b"x-forwarded-for") or fields.get(b"x-real-ip"):
+        return value.partition(b",")[0].strip().decode("latin-1")
     client = scope["client"]
     return client[0] if client else ""

@@ -29,22 +29,24 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = perf_counter()
         try:
-            await self._serve(scope, receive, send)
+            await self._app(scope)(scope, receive, send)
         finally:
             if not scope["path"].startswith(QUIET):
                 self._access_log(scope, perf_counter() - begun)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method = scope["method"]
-        if method == "OPTIONS":
-            head = cors.preflight(scope["headers"])
-            await send({"type": "http.response.start", "status": 204, "headers": head})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        if (app := self._find(scope)) is not None:
-            await app(scope, receive, send)
-            return
-        if method == "HEAD":
+    def _app(self, scope: Scope) -> App:
+        if scope["method"] == "OPTIONS":
+            return _preflight
+        return self._find(scope) or self._control_plane
+
+    async def _control_plane(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
             # Control routes answer HEAD as GET without the body; `head` tells those that act or never end.
             scope = {**scope, "method": "GET", "head": True}
         await self._control(scope, receive, send)
+
+
+async def _preflight(scope: Scope, _: Receive, send: Send) -> None:
+    head = cors.preflight(scope["headers"])
+    await send({"type": "http.response.start", "status": 204, "headers": head})
+    await send({"type": "http.response.body", "body": b""})
