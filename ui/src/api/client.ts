@@ -11,6 +11,7 @@ import type {
   ModelDetail,
   Performance,
   Profiles,
+  Reload,
   RunningModel,
   Version,
   Yard,
@@ -68,8 +69,8 @@ export async function keepModel(model: string): Promise<void> {
 export async function cancelInflight(id: string): Promise<void> {
   await call(`/api/inflight/${segment(id)}/cancel`, { method: 'POST' });
 }
-export async function reloadConfig(): Promise<void> {
-  await call('/api/config/reload', { method: 'POST' });
+export async function reloadConfig(): Promise<Reload> {
+  return (await (await call('/api/config/reload', { method: 'POST' })).json()) as Reload;
 }
 
 export interface ActivityParams {

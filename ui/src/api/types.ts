@@ -240,7 +240,17 @@ export type EventMessage =
   | { type: 'uiConfig'; data: UiConfig }
   | { type: 'profileChanged'; data: { active: string | null } }
   | { type: 'stateChanged'; data: StateChange }
-  | { type: 'waiting'; data: WaitingChange };
+  | { type: 'waiting'; data: WaitingChange }
+  | { type: 'configReloaded'; data: { error: string | null } }
+  | { type: 'modelPreloaded'; data: { model: string; success: boolean } }
+  /** Messages were lost because this reader was too slow; models and requests follow anew. */
+  | { type: 'gap'; data: { lost: number } };
+
+/** What a reload of the configuration did. */
+export interface Reload {
+  changed: string[];
+  warnings: string[];
+}
 
 export interface YardSpan {
   state: ModelState;

@@ -36,6 +36,21 @@ export function isAnswering(request: Inflight): boolean {
   return request.resp_bytes > 0 || Object.keys(request.resp_headers).length > 0;
 }
 
+/**
+ * The requests that are being served, by the number of leases that each model has given out: the oldest ones of a model
+ * hold them.  Bytes alone tell nothing, because the gateway may be writing to those that wait.
+ */
+export function leaseHolders(oldestFirst: Tracked[], leases: (model: string) => number | undefined): Set<string> {
+  const left = new Map<string, number>();
+  const out = new Set<string>();
+  for (const { request } of oldestFirst) {
+    const free = left.get(request.model) ?? leases(request.model);
+    if (free === undefined ? isAnswering(request) : free > 0) out.add(request.id);
+    if (free !== undefined) left.set(request.model, free - 1);
+  }
+  return out;
+}
+
 export function countByModel(tracked: Iterable<Tracked>): Map<string, number> {
   const counts = new Map<string, number>();
   for (const { request } of tracked) counts.set(request.model, (counts.get(request.model) ?? 0) + 1);

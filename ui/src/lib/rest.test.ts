@@ -10,7 +10,7 @@ import { link, parseHash } from '../state/route.svelte';
 import { columns } from './export';
 import { extension, refusal } from './files';
 import { ranked, score } from './fuzzy';
-import { applyInflight, type Tracked } from './inflight';
+import { applyInflight, leaseHolders, type Tracked } from './inflight';
 import { compareModels, mergeModels } from './models';
 import { phases } from './phases';
 import { networkChart, requestCharts, withGaps } from './series';
@@ -57,6 +57,13 @@ describe('the event stream', () => {
     applyInflight(map, { operation: 'snapshot' }, 1300);
     expect(map.size).toBe(0);
   });
+});
+
+test('the oldest requests of a model hold its leases; where none are told, an answer is the sign', () => {
+  const tracked = (id: string, model: string, bytes = 0): Tracked => ({ startedAt: 0, request: { id, model, resp_bytes: bytes, resp_headers: {} } as Inflight });
+  const requests = [tracked('1', 'a', 9), tracked('2', 'a', 9), tracked('3', 'b'), tracked('4', 'c', 5), tracked('5', 'c')];
+  const leases: Record<string, number> = { a: 1, b: 1 };
+  expect([...leaseHolders(requests, (model) => leases[model])]).toEqual(['1', '3', '4']);
 });
 
 describe('errors say their reason', () => {
