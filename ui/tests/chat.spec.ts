@@ -73,7 +73,7 @@ const shapes = {
   '/v1/chat/completions': {
     messages: [
       { role: 'system', content: 'be brief' },
-      { role: 'user', content: [{ type: 'text', text: 'say: yes' }, { type: 'image_url', image_url: { url: expect.stringMatching(/^data:image\/png;base64,/) as string } }] },
+      { role: 'user', content: [{ type: 'text', text: 'say: yes' }, { type: 'image_url', image_url: { url: expect.stringMatching(/^data:image\/png;base64,/) as unknown as string } }] },
     ],
     temperature: 0.3, max_tokens: 99, stream: true,
   },
@@ -84,7 +84,7 @@ const shapes = {
   },
   '/v1/responses': {
     instructions: 'be brief',
-    input: [{ role: 'user', content: [{ type: 'input_text', text: 'say: yes' }, { type: 'input_image', image_url: expect.stringMatching(/^data:image\/png;base64,/) as string }] }],
+    input: [{ role: 'user', content: [{ type: 'input_text', text: 'say: yes' }, { type: 'input_image', image_url: expect.stringMatching(/^data:image\/png;base64,/) as unknown as string }] }],
     temperature: 0.3, max_output_tokens: 99, stream: true,
   },
 };
