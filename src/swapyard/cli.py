@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import ssl
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 
 from swapyard.app.options import Address, OptionError, Options, parse_address
-from swapyard.errors import ConfigError
+from swapyard.errors import ConfigError, SwapyardError
 
 USAGE = """\
 Usage: swapyard -config FILE [options]
@@ -62,6 +65,9 @@ FLAGS = {
     )
 }
 
+PATIENCE = 5.0
+"""Seconds after which threads that are still busy when the program has ended are given up."""
+
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
@@ -103,17 +109,37 @@ def _switch(name: str, value: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Callable[[list[str]], int]] = {"check": check, "demo": demo, "monitor": monitor}
-    command = commands.get(words[0]) if words else None
+    command = COMMANDS.get(words[0], serve) if words else serve
     try:
-        status = command(words[1:]) if command else serve(words)
+        given = parse_flags(words if command is serve else words[1:])
+        asks = any(given.get(name) for name in ("version", "help", "h"))
+        status = _about(given) if asks else command(given)
     except UsageError as error:
         print(f"{error}\n{USAGE}", file=sys.stderr)
         status = 2
-    except (OptionError, ConfigError, OSError) as error:
+    except (OptionError, SwapyardError, OSError) as error:
         _complain(str(error))
         status = 1
+    except KeyboardInterrupt:
+        # Before there is a program that could be stopped properly.
+        status = 128 + signal.SIGINT
     sys.exit(status)
+
+
+def _about(given: Mapping[str, str]) -> int:
+    """The version on standard output, or how this is used on standard error."""
+    if given.get("version"):
+        print(f"version: {package_version('swapyard')} ({_commit()}), built at {_date()}")
+    else:
+        print(USAGE, end="", file=sys.stderr)
+    return 0
+
+
+def leave_threads_behind(status: int, patience: float = PATIENCE) -> None:
+    """Exit in a few seconds, also when a thread hangs for good in a driver or on a network file system."""
+    timer = threading.Timer(patience, os._exit, [status])
+    timer.daemon = True
+    timer.start()
 
 
 def _complain(message: str) -> None:
@@ -121,19 +147,12 @@ def _complain(message: str) -> None:
     print(f"{stamp} ERROR {message}", file=sys.stderr)
 
 
-def serve(arguments: Sequence[str]) -> int:
+def serve(given: Mapping[str, str]) -> int:
     """The program itself."""
-    given = parse_flags(arguments)
-    if given.get("version"):
-        print(f"version: {package_version('swapyard')} ({_commit()}), built at {_date()}")
-        return 0
-    if given.get("help") or given.get("h"):
-        print(USAGE, end="", file=sys.stderr)
-        return 0
     return _run(_options(given))
 
 
-def _options(given: dict[str, str]) -> Options:
+def _options(given: Mapping[str, str]) -> Options:
     certificate, key = given.get("tls-cert-file", ""), given.get("tls-key-file", "")
     if bool(certificate) != bool(key):
         raise OptionError("-tls-cert-file and -tls-key-file go together; only one of them was given")
@@ -148,7 +167,7 @@ def _options(given: dict[str, str]) -> Options:
     )
 
 
-def _path(given: dict[str, str], name: str) -> Path | None:
+def _path(given: Mapping[str, str], name: str) -> Path | None:
     return Path(given[name]) if given.get(name) else None
 
 
@@ -172,7 +191,9 @@ def _run(options: Options, ready: Callable[[], None] | None = None) -> int:
 
     async def run() -> int:
         build = Build(package_version("swapyard"), _commit(), _date())
-        return await Program(options, loaded, build, tls=tls, changes=changes).run(sockets, ready)
+        status = await Program(options, loaded, build, tls=tls, changes=changes).run(sockets, ready)
+        leave_threads_behind(status)
+        return status
 
     return uvloop.run(run())
 
@@ -189,12 +210,11 @@ def _tls(options: Options) -> ssl.SSLContext | None:
         raise OptionError(f"cannot use {pair}: {error.strerror or error}") from error
 
 
-def check(arguments: Sequence[str]) -> int:
+def check(given: Mapping[str, str]) -> int:
     """Load a configuration and print what it means; every problem goes to standard error."""
     from swapyard.config.describe import resolved
     from swapyard.config.load import load
 
-    given = parse_flags(arguments)
     try:
         loaded = load(_path(given, "config"), _path(given, "config-dir"), os.environ)
     except ConfigError as error:
@@ -207,11 +227,10 @@ def check(arguments: Sequence[str]) -> int:
     return 0
 
 
-def demo(arguments: Sequence[str]) -> int:
+def demo(given: Mapping[str, str]) -> int:
     """Serve the demonstration models, by default where only this machine can reach them."""
     from swapyard.demo import configuration
 
-    given = parse_flags(arguments)
     listen = parse_address(given.get("listen") or "127.0.0.1:8080")
     with tempfile.TemporaryDirectory(prefix="swapyard-demo-") as folder:
         file = Path(folder) / "config.yaml"
@@ -234,17 +253,18 @@ Talk to the two demonstration models, and watch them change places:
 """
 
 
-def monitor(arguments: Sequence[str]) -> int:
+def monitor(given: Mapping[str, str]) -> int:
     """Print samples of the machine and its graphics cards until interrupted."""
     from swapyard.observe.printout import print_samples
 
-    if arguments:
+    if given:
         raise UsageError("monitor takes no options")
-    try:
+    with suppress(KeyboardInterrupt):
         asyncio.run(print_samples(5.0, sys.stdout))
-    except KeyboardInterrupt:
-        return 0
     return 0
+
+
+COMMANDS: dict[str, Callable[[Mapping[str, str]], int]] = {"check": check, "demo": demo, "monitor": monitor}
 
 
 def _commit() -> str:

@@ -77,7 +77,7 @@ class Lease:
         self.ticket = dispatcher.next_ticket()
         self.granted = False
         self.refusal: RequestError | None = None
-        # When the load began that ended with this grant, on the monotonic clock; None if the model was loaded.
+        # When the load began that ended with this grant, on the monotonic clock; None if it was loaded.
         self.load_begun: float | None = None
         # Done when the outcome is known; None as long as nobody has to wait for it.
         self.waiting: asyncio.Future[None] | None = None
@@ -187,6 +187,18 @@ class Dispatcher:
         return self._loads_begun.get(model)
 
     # Operators
+
+    def touch(self, model: ModelId) -> None:
+        """Use a ready model for no time at all: its idle time begins anew.  Nothing waits, nothing loads."""
+        lease = self.lease(model)
+        try:
+            lease.ask()
+        except RequestError as refusal:
+            # As busy as it may be, it is not idle.
+            if refusal.fault is not Fault.CONCURRENCY_LIMIT:
+                raise
+        finally:
+            self.leave(lease)
 
     async def unload(self, models: Iterable[ModelId], grace: float | None = None) -> None:
         """Stop these models, in-flight requests or not; returns when they are gone."""

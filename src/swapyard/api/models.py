@@ -120,7 +120,7 @@ def routes(services: Services) -> APIRouter:
         named = local_model(services, model)
         if services.dispatcher.fleet.status(named).state is not State.READY:
             raise RequestError(Fault.CONFLICT, f"model {named} is not loaded")
-        await services.load(named)
+        services.keep(named)
         return JSONResponse({"msg": "ok"})
 
     @router.get("/api/models", dependencies=site, response_model=list[schemas.Model])

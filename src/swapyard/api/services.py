@@ -55,6 +55,7 @@ class Services:
     yard: Yard
     hardware: Callable[[], Mapping[str, Any] | None]
     load: Callable[[ModelId], Awaitable[None]]
+    keep: Callable[[ModelId], None]
     active_profile: Callable[[], str | None]
     activate_profile: Callable[[str | None], None]
     reload: Callable[[], Awaitable[Reloaded]]

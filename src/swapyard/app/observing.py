@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from swapyard.bus import Bus
+from swapyard.config.names import Names
 from swapyard.config.schema import Config
 from swapyard.dispatcher import Dispatcher
 from swapyard.observe import log_lines
@@ -39,10 +40,10 @@ class Observers:
         bus: Bus,
         logs: Logs,
         dispatcher: Dispatcher,
-        current: Callable[[], Config],
+        names: Callable[[], Names],
     ) -> None:
         self._dispatcher = dispatcher
-        self._current = current
+        self._names = names
         self.captures = Captures(max(0, config.capture_buffer) * MIB)
         self.recorder = Recorder(
             open_store(config),
@@ -81,16 +82,16 @@ class Observers:
         self.recorder.store.close()
 
     def _each(self, count: Callable[[ModelId], int]) -> Mapping[ModelId, int]:
-        return {model: count(model) for model in self._current().models}
+        return {model: count(model) for model in self._names().models}
 
     def _pids(self) -> Mapping[ModelId, int]:
         statuses = self._dispatcher.fleet.statuses()
         return {status.model: status.pid for status in statuses if status.pid is not None}
 
     def _count(self, rows: Sequence[ActivityRow]) -> None:
-        config = self._current()
+        names = self._names()
         for row in rows:
-            known = row.model in config.models or row.model.partition("/")[0] in config.peers
+            known = names.resolve(row.model) is not None
             self.metrics.observe(
                 row.model if known else UNKNOWN_MODEL,
                 row.resp_status_code,

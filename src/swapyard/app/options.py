@@ -58,7 +58,7 @@ def parse_address(text: str) -> Address:
         host = host[1:-1]
     elif ":" in host:
         raise OptionError(f"cannot listen on {text!r}: an IPv6 address needs brackets, as in [::1]:8080")
-    if not (port.isascii() and port.isdigit() and 0 <= int(port) <= 65535):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise OptionError(f"cannot listen on {text!r}: invalid port {port!r}, it goes from 0 to 65535")
     return Address(host, int(port))
 

@@ -22,7 +22,7 @@ from swapyard.api.services import Build, Services
 from swapyard.app import observing
 from swapyard.app.options import Options, state_directory
 from swapyard.app.preload import preload
-from swapyard.app.reload import Reloader
+from swapyard.app.reload import Parts, Reloader
 from swapyard.app.traffic import Traffic
 from swapyard.app.translate import policy_of, specs_of
 from swapyard.bus import Bus
@@ -87,14 +87,23 @@ class Program:
         self.fleet.apply(specs_of(config))
         self.dispatcher = Dispatcher(policy_of(config), self.fleet, clock=clock, log=self.logs.log)
         self.observers = observing.Observers(
-            config, self.bus, self.logs, self.dispatcher, lambda: self._config
+            config, self.bus, self.logs, self.dispatcher, lambda: self.data.generation.names
         )
         self.data = DataPlane(
             build_generation(config, os.environ), self.dispatcher, self.observers.recorder, clock
         )
         traffic = Traffic(self.dispatcher, self.observers.yard, self.bus)
         self.dispatcher.watch(traffic.touched, self._stopping)
-        self.reloader = Reloader(self, loaded)
+        parts = Parts(
+            self.fleet,
+            self.dispatcher,
+            self.data,
+            self.observers,
+            self.logs,
+            self.bus,
+            self.activate_profile,
+        )
+        self.reloader = Reloader(options.config, options.config_dir, loaded, parts)
         self._hardware: Mapping[str, Any] | None = None
         self._build = build
         self._listener = Listener(
@@ -105,15 +114,10 @@ class Program:
         self._hurrying = False
         self._patience: asyncio.Timeout | None = None
         self._restarting: set[ModelId] = set()
-        self._load_began: dict[ModelId, float] = {}
 
     @property
     def _config(self) -> Config:
         return self.data.generation.config
-
-    @property
-    def options(self) -> Options:
-        return self._options
 
     # The life of the program
 
@@ -121,7 +125,7 @@ class Program:
         """Serve on these sockets until a signal comes; `ready` is called when connections are taken."""
         loop = asyncio.get_running_loop()
         self.logs.attach(loop)
-        logging.getLogger().addHandler(LoggingHandler(self.logs))
+        logging.getLogger().addHandler(handler := LoggingHandler(self.logs))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._asked_to_stop)
         if hasattr(signal, "SIGHUP"):
@@ -153,6 +157,7 @@ class Program:
             self._listener.abort()
             await self.observers.close()
             self.logs.log(logging.INFO, "shutdown complete")
+            logging.getLogger().removeHandler(handler)
             self.logs.close()
         return 0
 
@@ -294,6 +299,7 @@ class Program:
             yard=observers.yard,
             hardware=lambda: self._hardware,
             load=self._load,
+            keep=self.dispatcher.touch,
             active_profile=lambda: self.data.profile,
             activate_profile=self.activate_profile,
             reload=self.reloader.reload,

@@ -37,9 +37,12 @@ class Traffic:
         now = time.time()
         scheduler = self._dispatcher.scheduler
         for model in moved:
-            waiting = scheduler.waiting(model)
+            waiting, in_flight = scheduler.waiting(model), scheduler.in_flight(model)
             reason = next(iter(self._dispatcher.waiting_reasons(model)), "") if waiting else ""
-            self._yard.load(model, scheduler.in_flight(model), waiting, reason, now)
+            self._yard.load(model, in_flight, waiting, reason, now)
             if self._waiting.get(model, 0) != waiting:
-                self._waiting[model] = waiting
+                if waiting:
+                    self._waiting[model] = waiting
+                else:
+                    del self._waiting[model]
                 self._bus.publish(WaitingChanged(model, waiting, reason))
