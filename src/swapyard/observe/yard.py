@@ -74,9 +74,10 @@ def _note(entries: deque[Any], entry: tuple[Any, ...], nothing: tuple[Any, ...])
     before = entries[-1] if entries else nothing
     if before[1:] == entry[1:]:
         return
-    while entries and entries[0][0] < entry[0] - KEPT_SECONDS:
-        entries.popleft()
     entries.append(entry)
+    # What was true when the hour began is known from the last entry before it.
+    while len(entries) > 1 and entries[1][0] <= entry[0] - KEPT_SECONDS:
+        entries.popleft()
 
 
 def _lane_json(model: ModelId, lane: _Lane, since: float) -> dict[str, Any]:
@@ -92,10 +93,20 @@ def _lane_json(model: ModelId, lane: _Lane, since: float) -> dict[str, Any]:
             for span in lane.spans
             if span.ended_at is None or span.ended_at >= since
         ],
-        "serving": [{"at": rfc3339(at), "count": count} for at, count in lane.serving if at >= since],
+        "serving": [{"at": rfc3339(at), "count": count} for at, count in _within(lane.serving, since)],
         "waiting": [
             {"at": rfc3339(at), "count": count, "reason": reason}
-            for at, count, reason in lane.waiting
-            if at >= since
+            for at, count, reason in _within(lane.waiting, since)
         ],
     }
+
+
+def _within(entries: Iterable[tuple[Any, ...]], since: float) -> list[tuple[Any, ...]]:
+    """The entries from `since` on, the one that was in force then put at its beginning."""
+    recent: list[tuple[Any, ...]] = []
+    for entry in entries:
+        if entry[0] <= since:
+            recent = [(since, *entry[1:])]
+        else:
+            recent.append(entry)
+    return recent
