@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Annotated, Any, get_args
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from swapyard import notices
@@ -20,22 +20,36 @@ from swapyard.web import sse
 
 HEARTBEAT_SECONDS = 15.0
 
+KINDS = get_args(notices.Notice)
+MESSAGES = {
+    notices.LogWritten: "logData",
+    notices.ActivityRecorded: "activity",
+    notices.InflightChanged: "inflight",
+    notices.WaitingChanged: "waiting",
+    notices.ModelPreloaded: "modelPreloaded",
+}
+"""Notices that become one message of one type, so that a client can do without them."""
+
 
 def routes(services: Services) -> APIRouter:
     checks = [Depends(gate.key_check(services)), Depends(gate.site_check)]
     router = APIRouter(dependencies=checks, tags=["events"])
 
     @router.get("/api/events", response_class=StreamingResponse)
-    async def events(request: Request) -> Response:
-        """Server-sent events; each `data` is an envelope {type, data} whose `data` is JSON in a string."""
+    async def events(request: Request, without: Annotated[list[str], Query()] = []) -> Response:  # noqa: B006
+        """Server-sent events; each `data` is an envelope {type, data} whose `data` is JSON in a string.
+
+        `without` names types that the client can do without, and may repeat.
+        """
         headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
         if request.scope.get("head"):
             return Response(headers=headers)
-        return StreamingResponse(stream(), headers=headers)
+        return StreamingResponse(stream(frozenset(without)), headers=headers)
 
-    async def stream() -> AsyncIterator[bytes]:
-        with services.bus.subscribe() as subscription:
-            yield b"".join(initial())
+    async def stream(without: frozenset[str]) -> AsyncIterator[bytes]:
+        kinds = [kind for kind in KINDS if MESSAGES.get(kind) not in without]
+        with services.bus.subscribe(*kinds) as subscription:
+            yield b"".join(initial(without))
             while True:
                 try:
                     async with asyncio.timeout(HEARTBEAT_SECONDS):
@@ -47,9 +61,10 @@ def routes(services: Services) -> APIRouter:
                     return
                 yield b"".join(messages(notice))
 
-    def initial() -> Iterator[bytes]:
-        for source in (Source.PROXY, Source.UPSTREAM):
-            yield log_data(source.value, services.logs.history(source))
+    def initial(without: frozenset[str]) -> Iterator[bytes]:
+        if "logData" not in without:
+            for source in (Source.PROXY, Source.UPSTREAM):
+                yield log_data(source.value, services.logs.history(source))
         yield models()
         session_id = list(services.config().ui.activity.session_id)
         yield sse.message("uiConfig", {"activity": {"session_id": session_id}})

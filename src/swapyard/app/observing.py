@@ -22,7 +22,7 @@ from swapyard.observe.store import ActivityStore, Retention
 from swapyard.observe.yard import Yard
 from swapyard.proxy.visit import client_address
 from swapyard.types import ModelId
-from swapyard.web.server import Scope
+from swapyard.web.server import Link, Scope
 
 MIB = 1024 * 1024
 DAY = 86_400.0
@@ -134,8 +134,8 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def access_line(scope: Scope, seconds: float) -> str:
-    """One line for a request that has ended; it says when the client left before the end."""
-    link = scope["link"]
+    """One line for a request that has ended: which recorded one it is, and whether the client left early."""
+    link: Link = scope["link"]
     agent: bytes = scope["fields"].get(b"user-agent", b"")
     line = log_lines.access_line(
         client_address(scope),
@@ -147,4 +147,6 @@ def access_line(scope: Scope, seconds: float) -> str:
         agent.decode("latin-1"),
         seconds,
     )
+    if (request_id := scope.get("request_id")) is not None:
+        line += f" {request_id}"
     return f"{line} the client left" if link.client_left else line

@@ -13,7 +13,7 @@ _LEVEL_NAMES = {
 }
 _LEVELS = {name.lower(): level for level, name in _LEVEL_NAMES.items()}
 
-_NOT_LOGGED = ("/wol-health", "/api/performance", "/metrics")
+_NOT_LOGGED = ("/wol-health", "/api/performance", "/metrics", "/api/yard", "/ui/assets/")
 
 # C0 and C1 controls, the two Unicode line ends, marks that turn the writing direction, lone surrogates, and
 # what would end a quoted field.

@@ -37,6 +37,7 @@ class Reply:
         """From here on what goes out is noted in `exchange`."""
         self._exchange = exchange
         self._extra = [(b"x-request-id", exchange.request_id.encode())]
+        self.link.scope["request_id"] = exchange.request_id
 
     async def start(self, status: int, headers: Headers, chunk: bytes = b"", *, last: bool = False) -> None:
         """Status and headers, together with the first bytes of the upstream's answer if they are there."""

@@ -151,6 +151,9 @@ class DataPlane:
             await self._serve(visit, target, payload, exchange)
         except RequestError as refusal:
             error = refusal.message
+            if refusal.fault is Fault.LOAD_FAILED and target.local is not None:
+                begun = self._dispatcher.load_begun(target.local)
+                exchange.load_started = None if begun is None else max(begun, exchange.arrived)
             await visit.reply.refuse(refusal)
         except ClientLeft:
             status, error = CLIENT_LEFT, "the client left"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter
 
+from swapyard.observe.log_lines import is_access_logged
 from swapyard.web import cors
 from swapyard.web.server import App, Receive, Scope, Send
 
@@ -13,9 +14,6 @@ AccessLog = Callable[[Scope, float], None]
 
 Find = Callable[[Scope], App | None]
 """Who serves this request on the data plane; None when the path is not one of its own."""
-
-QUIET = ("/wol-health", "/api/performance", "/metrics")
-"""Polled all day: not worth a line each in the access log."""
 
 
 class Front:
@@ -31,7 +29,7 @@ class Front:
         try:
             await self._app(scope)(scope, receive, send)
         finally:
-            if not scope["path"].startswith(QUIET):
+            if is_access_logged(scope["path"]):
                 self._access_log(scope, perf_counter() - begun)
 
     def _app(self, scope: Scope) -> App:
