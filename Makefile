@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 CONFORMANCE ?= ../shared/conformance
 UI     := src/swapyard/web/ui/index.html
 
-.PHONY: help demo test check format conformance ui clean
+.PHONY: help demo test check format conformance ui bench clean
 
 help:
 	@echo "make demo         set up and run two demonstration models behind one address"
@@ -16,6 +16,7 @@ help:
 	@echo "make check        formatting, lint, types, import rules"
 	@echo "make format       mend formatting and what lint can mend"
 	@echo "make ui           build the web UI into the package"
+	@echo "make bench        measure against a direct connection (OTHER='server -config {config} -listen {listen}')"
 	@echo "make conformance  run the black-box suite in $(CONFORMANCE)"
 
 $(STAMP): pyproject.toml
@@ -47,6 +48,13 @@ conformance: $(STAMP)
 	  { echo "the conformance suite is not in $(CONFORMANCE); set CONFORMANCE=/path/to/it"; exit 1; }
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python $(CONFORMANCE)/run.py --product swapyard --jobs 4 \
 	  --server '$(abspath $(BIN))/swapyard --config {config} --listen {listen}' $(ARGS)
+
+# wrk asks and nginx answers: both are faster than anything that is measured here.
+bench: $(STAMP)
+	@command -v wrk >/dev/null && command -v nginx >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -qq -y wrk nginx-light; } || \
+	  { echo "the benchmark needs wrk and nginx (Debian: apt-get install wrk nginx-light)"; exit 1; }
+	@exec $(BIN)/python benchmarks $(if $(OTHER),--other '$(OTHER)') $(ARGS)
 
 ui: $(UI)
 
