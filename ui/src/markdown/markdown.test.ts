@@ -90,6 +90,13 @@ describe('code stays what it is', () => {
     expect(rendered(`\`\`\`bash\n${code}\n\`\`\``).querySelector('code')?.textContent).toBe(`${code}\n`);
   });
 
+  test('tabs in code stay tabs, also inside of a list item', () => {
+    const code = 'all:\n\tcc a.c\n\t\tcc b.c\n';
+    expect(rendered(`\`\`\`make\n${code}\`\`\``, 3).querySelector('code')?.textContent).toBe(code);
+    const inside = code.replace(/^/gm, '  ').trimEnd();
+    expect(rendered(`- item\n\n  \`\`\`make\n${inside}\n  \`\`\``).querySelector('li code')?.textContent).toBe(code);
+  });
+
   test('code spans keep what looks like emphasis or maths', () => {
     expect(rendered('`a*b*c $x$ \\(y\\)`').querySelector('code')?.textContent).toBe('a*b*c $x$ \\(y\\)');
   });

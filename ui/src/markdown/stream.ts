@@ -61,7 +61,7 @@ export class MarkdownStream {
     this.rollback();
     const lines = (this.rest + text.replace(/\r\n?/g, '\n')).split('\n');
     this.rest = lines.pop() ?? '';
-    for (const line of lines) this.line(expanded(line));
+    for (const line of lines) this.line(this.spaced(line));
     this.preview();
     this.renderOpen(false);
   }
@@ -69,17 +69,25 @@ export class MarkdownStream {
   finish(): void {
     if (this.ended) return;
     this.rollback();
-    if (this.rest !== '') this.line(expanded(this.rest));
+    if (this.rest !== '') this.line(this.spaced(this.rest));
     this.rest = '';
     this.closeTo(0);
     this.ended = true;
+  }
+
+  /** Tabs that indent become spaces; those that belong to code stay what they are. */
+  private spaced(line: string): string {
+    const { leaf } = this;
+    if (leaf?.kind !== 'fence' && leaf?.kind !== 'indented') return expanded(line);
+    const around = this.stack.reduce((sum, container) => sum + (container.kind === 'item' ? container.indent : 0), 0);
+    return expanded(line, around + (leaf.kind === 'fence' ? leaf.indent : 4));
   }
 
   // --- the unfinished line ---
 
   private preview(): void {
     if (this.rest === '') return;
-    const line = expanded(this.rest);
+    const line = this.spaced(this.rest);
     const inCode = this.leaf?.kind === 'fence' || this.leaf?.kind === 'math' || this.leaf?.kind === 'indented';
     if (inCode) {
       // Only the text grows; whether this line closes the block is decided when it is complete.
@@ -438,8 +446,13 @@ export class MarkdownStream {
   }
 }
 
-function expanded(line: string): string {
-  return line.includes('\t') ? line.replace(/^[ \t]+/, (blank) => blank.replace(/\t/g, '    ')) : line;
+/** The line with its first `columns` columns of tabs and blanks as blanks. */
+function expanded(line: string, columns = Infinity): string {
+  if (!line.includes('\t')) return line;
+  let blanks = '';
+  let at = 0;
+  for (; blanks.length < columns && (line[at] === ' ' || line[at] === '\t'); at++) blanks += line[at] === '\t' ? '    ' : ' ';
+  return blanks + line.slice(at);
 }
 
 function leading(line: string): number {
