@@ -12,7 +12,7 @@ const startSeconds = 30;
 const stopSeconds = 20;
 
 /** The command of a demonstration model. */
-export function demo(name: string, { load = 0, pace = 200 }: { load?: number; pace?: number } = {}): string {
+export function demo(name: string, { load = 0, pace = 1000 }: { load?: number; pace?: number } = {}): string {
   return `${JSON.stringify(python)} -m swapyard.demo.server --port \${PORT} --name ${name} --load-seconds ${load} --tokens-per-second ${pace}`;
 }
 
