@@ -3,13 +3,17 @@ import { defineConfig } from '@playwright/test';
 
 export default defineConfig({
   testDir: './tests',
-  testMatch: '**/*.spec.ts',
   outputDir: './test-results',
   workers: 2,
   forbidOnly: !!process.env['CI'],
   timeout: 60_000,
   expect: { timeout: 15_000 },
   reporter: [['list']],
+  projects: [
+    { name: 'pages', testMatch: '**/*.spec.ts', testIgnore: '**/measured.spec.ts' },
+    // Alone and last: two browsers at once on two cores would measure each other.
+    { name: 'measured', testMatch: '**/measured.spec.ts', dependencies: ['pages'] },
+  ],
   use: {
     viewport: { width: 1400, height: 900 },
     locale: 'en-GB',
