@@ -101,8 +101,13 @@ def serving() -> Serving:
             yield port
         finally:
             listener.close()
-            listener.abort()
-            await listener.drained()
+            try:
+                # Whoever has answered may still have something to tidy up.
+                async with asyncio.timeout(0.2):
+                    await listener.drained()
+            except TimeoutError:
+                listener.abort()
+                await listener.drained()
 
     return serve
 

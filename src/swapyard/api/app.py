@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter
 
 from swapyard.api import config, events, gate, logs, machine, models, pages, profiles, requests, status
-from swapyard.api.schemas import EVENTS
+from swapyard.api.schemas import EVENTS, ErrorEnvelope
 from swapyard.api.services import Services
 
 NOUNS = (status, models, logs, events, requests, profiles, machine, config, pages)
@@ -19,7 +20,7 @@ def build(services: Services) -> FastAPI:
         title="swapyard",
         summary="One address in front of many local inference servers: the control plane.",
         version=services.build.version,
-        openapi_url="/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -32,9 +33,16 @@ def build(services: Services) -> FastAPI:
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
             _add_events(describe())
+            _add_errors(describe())
         return describe()
 
     app.openapi = described  # type: ignore[method-assign]
+    checks = [Depends(gate.key_check(services)), Depends(gate.site_check)]
+
+    @app.get("/openapi.json", include_in_schema=False, dependencies=checks)
+    async def document() -> JSONResponse:
+        return JSONResponse(described())
+
     return app
 
 
@@ -47,3 +55,18 @@ def _add_events(document: dict[str, Any]) -> None:
         components |= schema.pop("$defs", {})
         properties[kind] = schema
     components["Events"] = {"type": "object", "properties": properties, "required": list(EVENTS)}
+
+
+def _add_errors(document: dict[str, Any]) -> None:
+    """What every operation answers when it refuses, in place of the framework's own idea of it."""
+    components = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.pop(name, None)
+    schema = TypeAdapter(ErrorEnvelope).json_schema(ref_template="#/components/schemas/{model}")
+    components |= schema.pop("$defs", {})
+    components["ErrorEnvelope"] = schema
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorEnvelope"}}}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = {"description": "A refusal", "content": content}

@@ -58,8 +58,6 @@ def routes(services: Services) -> APIRouter:
 
         async def text() -> AsyncIterator[bytes]:
             with services.logs.follow(source, history="no-history" not in request.query_params) as follower:
-                # An empty piece sends the headers at once, also when there is nothing to tell yet.
-                yield b""
                 async for data in follower:
                     yield data
 

@@ -38,7 +38,7 @@ def routes(services: Services) -> APIRouter:
         body = services.metrics.render()
         return Response(body, headers={"content-type": content_type})
 
-    @router.get("/api/hardware", response_class=JSONResponse)
+    @router.get("/api/hardware", response_model=schemas.Hardware)
     async def hardware() -> Response:
         """What the machine is made of, as found at start."""
         found = services.hardware()

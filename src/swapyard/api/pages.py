@@ -61,15 +61,19 @@ def routes(services: Services, files: Path = FILES) -> APIRouter:
 
 def _inside(root: Path, path: str) -> Path | None:
     """The file of that name in the folder; None for folders, missing files and anything outside."""
-    if "\0" in path:
+    try:
+        found = (root / path).resolve()
+        return found if found.is_relative_to(root) and found.is_file() else None
+    except (OSError, ValueError):  # a name that is too long, or has a NUL in it
         return None
-    found = (root / path).resolve()
-    return found if found.is_relative_to(root) and found.is_file() else None
 
 
 def _send(request: Request, file: Path) -> Response:
     if not file.is_file():
         return PlainTextResponse(NOT_BUILT, 404)
+    if request.scope.get("head"):
+        # Then the file is not even opened.
+        request.scope["method"] = "HEAD"
     kind = TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     headers = {"content-type": kind, "x-content-type-options": "nosniff", "vary": "accept-encoding"}
     if file.parent.name == "assets":

@@ -13,6 +13,7 @@ from swapyard.api.services import Services
 from swapyard.errors import Fault, RequestError
 
 BODY_LIMIT_BYTES = 64 * 1024
+"""Longest body that is read to find the name of a profile in it."""
 
 
 def routes(services: Services) -> APIRouter:
@@ -39,7 +40,7 @@ def routes(services: Services) -> APIRouter:
     )
     async def activate(request: Request) -> Response:
         """Make a profile the active one; a name of null or "" means none."""
-        name = _wanted(await request.body())
+        name = _wanted(await _body(request))
         if name is not None and name not in services.config().profiles:
             raise RequestError(Fault.NOT_FOUND, f'profile "{name}" not found')
         services.activate_profile(name)
@@ -48,11 +49,20 @@ def routes(services: Services) -> APIRouter:
     return router
 
 
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_LIMIT_BYTES:
+            raise RequestError(Fault.TOO_LARGE, "the body is too long to be a choice of profile")
+    return body
+
+
 def _wanted(body: bytes) -> str | None:
     """The member `name` of the first JSON value; the content type and what follows do not matter."""
     try:
         value: Any = json.JSONDecoder().raw_decode(body.decode().lstrip())[0]
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise RequestError(Fault.BAD_REQUEST, "invalid profile request") from None
     if value is None:
         value = {}

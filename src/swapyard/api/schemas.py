@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired
 
+from pydantic import ConfigDict
+
 # The standard library's is not enough for pydantic before Python 3.12.
 from typing_extensions import TypedDict
 
@@ -12,6 +14,20 @@ from swapyard.observe.timestamps import rfc3339
 
 def instant(at: float | None) -> str | None:
     return None if at is None else rfc3339(at)
+
+
+class ErrorFacts(TypedDict):
+    message: str
+    type: str
+    param: None
+    code: str
+
+
+class ErrorEnvelope(TypedDict):
+    """`src` tells our errors from an upstream's."""
+
+    src: Literal["llama-swap"]
+    error: ErrorFacts
 
 
 class Message(TypedDict):
@@ -28,6 +44,37 @@ class Architecture(TypedDict):
     modality: NotRequired[str]
 
 
+class Capabilities(TypedDict):
+    """What a model can do; what it cannot is left out."""
+
+    vision: NotRequired[Literal[True]]
+    audio_transcriptions: NotRequired[Literal[True]]
+    audio_speech: NotRequired[Literal[True]]
+    image_generation: NotRequired[Literal[True]]
+    image_to_image: NotRequired[Literal[True]]
+    function_calling: NotRequired[Literal[True]]
+    reranker: NotRequired[Literal[True]]
+
+
+class RecordFacts(TypedDict):
+    """What kind of name this is and what it stands for, beside the user's own metadata."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    type: Literal["model", "alias", "peer", "selector", "profile"]
+    aliases: NotRequired[list[str]]
+    modelID: NotRequired[str]
+    peerID: NotRequired[str]
+    strategy: NotRequired[Literal["pin", "warm", "spillover"]]
+    targets: NotRequired[list[str]]
+    spillover: NotRequired[int]
+
+
+class RecordMeta(TypedDict):
+    llamaswap: RecordFacts
+    n_ctx: NotRequired[int]
+
+
 class ModelRecord(TypedDict):
     id: str
     object: Literal["model"]
@@ -36,10 +83,10 @@ class ModelRecord(TypedDict):
     name: NotRequired[str]
     description: NotRequired[str]
     architecture: NotRequired[Architecture]
-    capabilities: NotRequired[dict[str, bool]]
+    capabilities: NotRequired[Capabilities]
     supported_parameters: NotRequired[list[str]]
     context_length: NotRequired[int]
-    meta: dict[str, Any]
+    meta: RecordMeta
     status: LoadedOrNot
 
 
@@ -67,8 +114,8 @@ class Memory(TypedDict):
     gpu: dict[str, int]
 
 
-class Model(TypedDict):
-    """A local model, or a peer's (then only the first six members are there)."""
+class ModelStatus(TypedDict):
+    """A local model, or a peer's: those have a `peerID` and no state."""
 
     id: str
     name: str
@@ -77,8 +124,13 @@ class Model(TypedDict):
     unlisted: bool
     peerID: str
     aliases: NotRequired[list[str]]
-    capabilities: NotRequired[dict[str, bool]]
+    capabilities: NotRequired[Capabilities]
     context_length: NotRequired[int]
+
+
+class Model(ModelStatus):
+    """All that is known about a local model; of a peer's, nothing from here on is there."""
+
     cmd: NotRequired[str]
     proxy: NotRequired[str]
     port: NotRequired[int | None]
@@ -231,9 +283,9 @@ class SystemSample(TypedDict):
     mem_free_mb: int
     swap_total_mb: int
     swap_used_mb: int
-    load_avg_1: float
-    load_avg_5: float
-    load_avg_15: float
+    load_avg_1: float | None
+    load_avg_5: float | None
+    load_avg_15: float | None
     net_io: list[NetIo] | None
 
 
@@ -250,6 +302,85 @@ class GpuSample(TypedDict):
     mem_total_mb: int | None
     fan_speed_pct: float | None
     power_draw_w: float | None
+
+
+class Detector(TypedDict):
+    name: str
+    version: str
+
+
+class HardwareCapture(TypedDict):
+    scope: Literal["inference_host"]
+    method: Literal["detected"]
+    detector: Detector
+
+
+class ProcessorArchitecture(TypedDict):
+    name: str
+    raw_name: str | None
+
+
+class OperatingSystem(TypedDict):
+    """`raw_family` is the platform's own word where the family is `other`."""
+
+    family: Literal["linux", "macos", "windows", "freebsd", "other"]
+    name: str | None
+    version: str | None
+    kernel: str | None
+    raw_family: NotRequired[str]
+
+
+class Environment(TypedDict):
+    kind: str
+    name: str | None
+    version: str | None
+
+
+class Processors(TypedDict):
+    vendor: str | None
+    model: str | None
+    socket_count: int | None
+    physical_core_count: int | None
+    logical_thread_count: int | None
+
+
+class MainMemory(TypedDict):
+    capacity_bytes: int
+
+
+class AcceleratorMemory(TypedDict):
+    kind: Literal["dedicated", "unified", "shared_system", "unknown"]
+    capacity_bytes: int | None
+
+
+class Driver(TypedDict):
+    name: str | None
+    version: str | None
+
+
+class Accelerator(TypedDict):
+    index: int
+    kind: Literal["gpu"]
+    vendor: str | None
+    model: str | None
+    architecture: str | None
+    memory: AcceleratorMemory
+    driver: Driver | None
+    power_limit_watts: float | None
+
+
+class Hardware(TypedDict):
+    """The machine in its published shape, schema version 1."""
+
+    schema_version: Literal[1]
+    captured_at: str
+    capture: HardwareCapture
+    architecture: ProcessorArchitecture
+    operating_system: OperatingSystem
+    environment: Environment
+    cpu: Processors
+    memory: MainMemory
+    accelerators: list[Accelerator]
 
 
 class Performance(TypedDict):
@@ -272,14 +403,17 @@ YardSpan = TypedDict(
 class YardCount(TypedDict):
     at: str
     count: int
-    reason: NotRequired[str]
+
+
+class YardWaiting(YardCount):
+    reason: str
 
 
 class YardLane(TypedDict):
     model: str
     spans: list[YardSpan]
     serving: list[YardCount]
-    waiting: list[YardCount]
+    waiting: list[YardWaiting]
 
 
 class YardPicture(TypedDict):
@@ -300,13 +434,21 @@ class Recorded(TypedDict):
     id: int
 
 
-class InflightMessage(TypedDict):
-    """`requests` with a snapshot that is not empty, `request` with an upsert, `id` with a remove."""
+class InflightSnapshot(TypedDict):
+    """All of them, in place of what was told before; an empty list is left out."""
 
-    operation: Literal["snapshot", "upsert", "remove"]
+    operation: Literal["snapshot"]
     requests: NotRequired[list[InflightRequest]]
-    request: NotRequired[InflightRequest]
-    id: NotRequired[str]
+
+
+class InflightUpsert(TypedDict):
+    operation: Literal["upsert"]
+    request: InflightRequest
+
+
+class InflightRemove(TypedDict):
+    operation: Literal["remove"]
+    id: str
 
 
 class UiActivity(TypedDict):
@@ -346,10 +488,10 @@ class Lost(TypedDict):
 
 EVENTS: dict[str, Any] = {
     "logData": LogData,
-    "modelStatus": list[Model],
+    "modelStatus": list[ModelStatus],
     "uiConfig": UiSettings,
     "profileChanged": ActiveProfile,
-    "inflight": InflightMessage,
+    "inflight": InflightSnapshot | InflightUpsert | InflightRemove,
     "activity": Recorded,
     "stateChanged": StateChange,
     "waiting": Waiting,
