@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 CONFORMANCE ?= ../shared/conformance
 UI     := src/swapyard/web/ui/index.html
 
-.PHONY: help demo test check format conformance ui bench clean
+.PHONY: help demo test check format conformance ui types bench clean
 
 help:
 	@echo "make demo         set up and run two demonstration models behind one address"
@@ -16,6 +16,7 @@ help:
 	@echo "make check        formatting, lint, types, import rules"
 	@echo "make format       mend formatting and what lint can mend"
 	@echo "make ui           build the web UI into the package"
+	@echo "make types        the web UI's types from the control plane's document"
 	@echo "make bench        measure against a direct connection (OTHER='server -config {config} -listen {listen}')"
 	@echo "make conformance  run the black-box suite in $(CONFORMANCE)"
 
@@ -63,6 +64,12 @@ $(UI): $(shell find ui/src ui/public ui/index.html ui/package.json ui/package-lo
 	@if command -v npm >/dev/null; then \
 	  (cd ui && npm ci --no-audit --no-fund --loglevel=error && npm run build); \
 	else echo "the web UI needs Node 20 and npm to be built; going on without it"; fi
+
+# Both files are kept in git, so that building the web UI needs no Python.
+types: $(STAMP)
+	$(BIN)/python tools/openapi.py > ui/openapi.json.new && mv ui/openapi.json.new ui/openapi.json
+	cd ui && { test -x node_modules/.bin/openapi-typescript || npm ci --no-audit --no-fund --loglevel=error; } && \
+	  npm run types
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -3,18 +3,13 @@ import { ApiError, call, getJson } from './http';
 import type {
   ActivityPage,
   ActivityRow,
-  ActivityStats,
+  Answer,
   Capture,
-  Hardware,
-  Inflight,
+  JsonPath,
   ListedModel,
-  ModelDetail,
-  Performance,
-  Profiles,
+  RecordedRow,
   Reload,
   RunningModel,
-  Version,
-  Yard,
 } from './types';
 
 const segment = encodeURIComponent;
@@ -34,16 +29,18 @@ async function orNull<T>(promise: Promise<T>): Promise<T | null> {
   }
 }
 
-export const version = (): Promise<Version> => getJson('/api/version');
-export const modelDetails = (): Promise<ModelDetail[] | null> => orNull(getJson('/api/models'));
-export const running = async (): Promise<RunningModel[]> =>
-  (await getJson<{ running: RunningModel[] }>('/running')).running;
-export const yard = (): Promise<Yard | null> => orNull(getJson('/api/yard'));
-export const inflight = (): Promise<Inflight[] | null> => orNull(getJson('/api/inflight'));
-export const listedModels = async (): Promise<ListedModel[]> =>
-  (await getJson<{ data: ListedModel[] }>('/v1/models')).data;
+/** What the server's document says that a path answers; `query` begins with "?" or is empty. */
+function get<P extends JsonPath>(path: P, query = '', signal?: AbortSignal): Promise<Answer<P>> {
+  return getJson<Answer<P>>(path + query, signal);
+}
 
-export const profiles = (): Promise<Profiles> => getJson('/api/profiles');
+export const version = (): Promise<Answer<'/api/version'>> => get('/api/version');
+export const modelDetails = (): Promise<Answer<'/api/models'> | null> => orNull(get('/api/models'));
+export const running = async (): Promise<RunningModel[]> => (await get('/running')).running;
+export const yard = (): Promise<Answer<'/api/yard'> | null> => orNull(get('/api/yard'));
+export const listedModels = async (): Promise<ListedModel[]> => (await get('/v1/models')).data;
+
+export const profiles = (): Promise<Answer<'/api/profiles'>> => get('/api/profiles');
 export async function selectProfile(name: string | null): Promise<void> {
   await call('/api/profiles/active', {
     method: 'PUT',
@@ -92,21 +89,18 @@ export async function activity(params: ActivityParams, signal?: AbortSignal): Pr
   if (params.maxId !== undefined) query.set('max_id', String(params.maxId));
   query.set('limit', String(params.limit ?? 999));
   query.set('page', String(params.page ?? 1));
-  const page = await getJson<ActivityPage>(`/api/metrics/activity?${query}`, signal);
+  const page = await get('/api/metrics/activity', `?${query}`, signal);
   return { ...page, data: page.data.map(flat) };
 }
 
-/** What goes beyond the common row may stand beside the other members or in `details`. */
-function flat(row: ActivityRow): ActivityRow {
-  if (row.details === undefined) return row;
-  const { details, ...rest } = row;
-  const { first_byte_ms, measured_tokens_per_second, measured_prompt_per_second, ...same } = details;
+/** One flat row; speeds that the engine did not report are those that the gateway measured. */
+function flat({ details, ...row }: RecordedRow): ActivityRow {
+  if (details === undefined) return row;
   const tokens = { ...row.tokens };
-  const measured = tokens.tokens_per_second <= 0 && typeof measured_tokens_per_second === 'number';
-  if (measured) tokens.tokens_per_second = measured_tokens_per_second;
-  if (tokens.prompt_per_second <= 0 && typeof measured_prompt_per_second === 'number')
-    tokens.prompt_per_second = measured_prompt_per_second;
-  return { ttfb_ms: first_byte_ms, rates_measured: measured, ...same, ...rest, tokens };
+  const rates_measured = tokens.tokens_per_second <= 0 && details.measured_tokens_per_second !== null;
+  if (tokens.tokens_per_second <= 0) tokens.tokens_per_second = details.measured_tokens_per_second ?? tokens.tokens_per_second;
+  if (tokens.prompt_per_second <= 0) tokens.prompt_per_second = details.measured_prompt_per_second ?? tokens.prompt_per_second;
+  return { ...row, ...details, tokens, rates_measured };
 }
 
 /** One finished request, or null when its row is gone. */
@@ -114,16 +108,16 @@ export async function activityRow(id: number): Promise<ActivityRow | null> {
   return (await activity({ minId: id, maxId: id, limit: 1 })).data[0] ?? null;
 }
 
-export const stats = (model?: string): Promise<ActivityStats> =>
-  getJson(`/api/metrics/stats${model === undefined ? '' : `?model=${segment(model)}`}`);
+export const stats = (model?: string): Promise<Answer<'/api/metrics/stats'>> =>
+  get('/api/metrics/stats', model === undefined ? '' : `?model=${segment(model)}`);
 export const capture = (id: number): Promise<Capture | null> => orNull(getJson(`/api/captures/${id}`));
-export const hardware = (): Promise<Hardware> => getJson('/api/hardware');
+export const hardware = (): Promise<Answer<'/api/hardware'>> => get('/api/hardware');
 
 /** Samples later than `after`; null when monitoring is switched off. */
-export async function performance(after?: string): Promise<Performance | null> {
+export async function performance(after?: string): Promise<Answer<'/api/performance'> | null> {
   try {
     const query = after === undefined ? '' : `?after=${segment(after)}`;
-    const answer = await getJson<Performance>(`/api/performance${query}`);
+    const answer = await get('/api/performance', query);
     return answer.enabled ? answer : null;
   } catch (error) {
     if (error instanceof ApiError && error.status === 503) return null;

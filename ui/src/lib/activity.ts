@@ -128,7 +128,7 @@ export function waitedMs(row: ActivityRow): number {
 }
 
 export function sessionOfRow(row: ActivityRow): string {
-  return row.session ?? row.metadata?.['session_id'] ?? row.metadata?.['session'] ?? '';
+  return row.metadata?.['session_id'] ?? row.metadata?.['session'] ?? '';
 }
 
 function statusMatches(row: ActivityRow, wanted: string[]): boolean {

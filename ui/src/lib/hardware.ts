@@ -50,7 +50,7 @@ export function sections(hardware: Hardware): Section[] {
       ],
     },
     ...hardware.accelerators.map((accelerator) => ({
-      title: `${word(accelerator.kind === 'other' ? accelerator.raw_kind : accelerator.kind)} ${accelerator.index}`,
+      title: `${word(accelerator.kind)} ${accelerator.index}`,
       facts: [
         ['Model', accelerator.model ?? unknown],
         ['Vendor', accelerator.vendor ?? unknown],

@@ -23,7 +23,7 @@ export function phases(row: ActivityRow): Phase[] {
   };
   add('Waited in line', 'queue', queue, row.wait_reason ?? '');
   add('Model loaded', 'load', queue + load, queue === 0 ? (row.wait_reason ?? '') : '');
-  const first = row.first_token_ms ?? row.ttfb_ms;
+  const first = row.first_token_ms ?? row.first_byte_ms;
   if (first !== null && first !== undefined) {
     const prompt = row.tokens.input_tokens > 0 ? `${row.tokens.input_tokens} prompt tokens` : '';
     add(row.first_token_ms ? 'To the first token' : 'To the first byte', 'prefill', first, prompt);

@@ -5,14 +5,14 @@ const lane = (part: Partial<Lane> = {}): Lane => ({ model: 'qwen', spans: [], se
 
 test('the server\'s clock does not matter', () => {
   const lanes = lanesFrom(
-    { now: '2026-01-01T00:00:10Z', lanes: [{ model: 'm', spans: [{ state: 'ready', from: '2026-01-01T00:00:00Z', to: null, reason: '' }], serving: [], waiting: [] }] },
+    { now: '2026-01-01T00:00:10Z', since: '2025-12-31T23:00:10Z', lanes: [{ model: 'm', spans: [{ state: 'ready', from: '2026-01-01T00:00:00Z', to: null, reason: '' }], serving: [], waiting: [] }] },
     50_000,
   );
   expect(lanes[0]?.spans[0]?.from).toBe(40_000);
 });
 
 test('a change of state closes the span before it', () => {
-  const lanes = withState([lane({ spans: [{ state: 'starting', from: 1, to: null, reason: '' }] })], { model: 'qwen', old: 'starting', new: 'ready', reason: 'after 2 s', at: 5 }, 5);
+  const lanes = withState([lane({ spans: [{ state: 'starting', from: 1, to: null, reason: '' }] })], { model: 'qwen', new: 'ready', reason: 'after 2 s' }, 5);
   expect(lanes[0]?.spans).toEqual([
     { state: 'starting', from: 1, to: 5, reason: '' },
     { state: 'ready', from: 5, to: null, reason: 'after 2 s' },
@@ -21,7 +21,7 @@ test('a change of state closes the span before it', () => {
 
 test('the same state twice changes nothing, an unknown model gets a lane', () => {
   const before = [lane({ spans: [{ state: 'ready', from: 1, to: null, reason: '' }] })];
-  expect(withState(before, { model: 'qwen', old: 'starting', new: 'ready', reason: '', at: 9 }, 9)[0]).toBe(before[0]);
+  expect(withState(before, { model: 'qwen', new: 'ready', reason: '' }, 9)[0]).toBe(before[0]);
   expect(withWaiting([], { model: 'new', count: 2, reason: 'x' }, 3)[0]).toEqual(lane({ model: 'new', waiting: [{ at: 3, count: 2, reason: 'x' }] }));
 });
 

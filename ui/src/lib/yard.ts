@@ -37,15 +37,10 @@ export interface Lane {
   waiting: Count[];
 }
 
-export function instant(value: string | number): number {
-  if (typeof value === 'string') return Date.parse(value);
-  return value < 1e11 ? value * 1000 : value;
-}
-
 /** The server's lanes in this browser's time; `skew` is local time minus server time. */
 export function lanesFrom(yard: Yard, localNow: number): Lane[] {
-  const skew = localNow - instant(yard.now);
-  const at = (value: string): number => instant(value) + skew;
+  const skew = localNow - Date.parse(yard.now);
+  const at = (value: string): number => Date.parse(value) + skew;
   return yard.lanes.map((lane: YardLane) => ({
     model: lane.model,
     spans: lane.spans.map((span) => ({
@@ -55,7 +50,7 @@ export function lanesFrom(yard: Yard, localNow: number): Lane[] {
       reason: span.reason,
     })),
     serving: lane.serving.map((entry) => ({ at: at(entry.at), count: entry.count, reason: '' })),
-    waiting: lane.waiting.map((entry) => ({ at: at(entry.at), count: entry.count, reason: entry.reason ?? '' })),
+    waiting: lane.waiting.map((entry) => ({ at: at(entry.at), count: entry.count, reason: entry.reason })),
   }));
 }
 
@@ -65,7 +60,7 @@ function change(lanes: Lane[], model: string, update: (lane: Lane) => Lane): Lan
   return all.map((lane) => (lane.model === model ? update(lane) : lane));
 }
 
-export function withState(lanes: Lane[], event: StateChange, now: number): Lane[] {
+export function withState(lanes: Lane[], event: Pick<StateChange, 'model' | 'new' | 'reason'>, now: number): Lane[] {
   return change(lanes, event.model, (lane) => {
     const last = lane.spans.at(-1);
     if (last !== undefined && last.to === null && last.state === event.new) return lane;

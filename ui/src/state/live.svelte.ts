@@ -108,7 +108,7 @@ class Live {
         this.status = message.data;
         this.loaded = true;
         this.merge();
-        if (yardView.kept === false) yardView.statesSeen(this.status.filter((model) => model.peerID === ''));
+        if (yardView.kept === false) yardView.statesSeen(this.status);
         this.refreshDetails();
         break;
       case 'inflight':

@@ -1,6 +1,6 @@
 /** The yard kept up to date: one answer of the server, then the live messages. */
 import * as api from '../api/client';
-import type { StateChange, WaitingChange } from '../api/types';
+import type { ModelStatus, StateChange, WaitingChange } from '../api/types';
 import { countByModel, isAnswering, type Tracked } from '../lib/inflight';
 import { hour, lanesFrom, trimmed, withServing, withState, withWaiting, type Lane } from '../lib/yard';
 
@@ -41,14 +41,14 @@ class YardView {
     this.serving(countByModel([...tracked].filter((entry) => isAnswering(entry.request))));
   }
 
-  /** For gateways without a yard: lanes from the states that the model list shows. */
-  statesSeen(states: { id: string; state: StateChange['new'] }[]): void {
+  /** For gateways without a yard: lanes from the states that the model list shows; peers have none. */
+  statesSeen(states: ModelStatus[]): void {
     const now = Date.now();
     for (const { id, state } of states) {
+      if (state === '') continue;
       const last = this.lanes.find((lane) => lane.model === id)?.spans.at(-1);
       if (last?.state === state) continue;
-      const event: StateChange = { model: id, old: last?.state ?? 'unknown', new: state, reason: '', at: now };
-      this.lanes = withState(this.lanes, event, last === undefined ? this.openedAt : now);
+      this.lanes = withState(this.lanes, { model: id, new: state, reason: '' }, last === undefined ? this.openedAt : now);
     }
   }
 }
