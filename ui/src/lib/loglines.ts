@@ -28,6 +28,13 @@ export function levelOf(text: string): Level {
   return '';
 }
 
+/** The lines that name a request; the id of another one may begin with the same figures. */
+export function linesOfRequest(log: string, requestId: string): string[] {
+  const id = requestId.replace(/[^\w-]/g, '\\$&');
+  const whole = new RegExp(`(?<![\\w-])${id}(?![\\w-])`);
+  return log.split('\n').map(stripped).filter((line) => whole.test(line));
+}
+
 export class LineBuffer {
   lines: LogLine[] = [];
   private partial = '';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { RowMap, rowPieces } from '../logs/rows';
 import { pieces, stripped } from './ansi';
-import { expression, levelOf, LineBuffer } from './loglines';
+import { expression, levelOf, LineBuffer, linesOfRequest } from './loglines';
 
 describe('terminal colours', () => {
   test('sixteen, 256 and 24-bit colours, and resets', () => {
@@ -84,5 +84,17 @@ describe('rows', () => {
     if (line === undefined) throw new Error('no line');
     const found = rowPieces(line, 0, 100, /error/i).filter((piece) => piece.hit);
     expect(found.map((piece) => piece.text)).toEqual(['er', 'ror']);
+  });
+});
+
+describe('the log lines of a request', () => {
+  const log = '[INFO] "POST /v1/rerank HTTP/1.1" 200 1.356s a8ec0815-5\n[INFO] 200 2ms a8ec0815-50\n[WARN] \x1b[31ma8ec0815-5\x1b[0m: gone\n';
+
+  test('every line with its id, and none of an id that only begins like it', () => {
+    expect(linesOfRequest(log, 'a8ec0815-5')).toEqual(['[INFO] "POST /v1/rerank HTTP/1.1" 200 1.356s a8ec0815-5', '[WARN] a8ec0815-5: gone']);
+  });
+
+  test('an id that a client chose is taken as it is', () => {
+    expect(linesOfRequest('GET a.c(1)\nGET abc(1)', 'a.c(1)')).toEqual(['GET a.c(1)']);
   });
 });
