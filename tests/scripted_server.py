@@ -12,7 +12,8 @@
     die              the process ends without an answer
     status=<n>       that status with a JSON error, or with the text of `x-text`
 
-`GET /journal` lists what became of earlier requests, as soon as there is anything to list.
+`GET /journal` lists what became of earlier requests, as soon as there is anything to list, and which of them
+came before the server was ready.
 `GET /health` is 503 until --gate exists.
 """
 
@@ -51,6 +52,8 @@ class Server:
         method, target, _ = head[0].split(" ")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
         body = await self._body(reader, headers)
+        if target != "/health" and not self._is_ready():
+            self._note(f"{method} {target} before readiness")
         if target == "/health":
             ready = self._is_ready()
             self._send(writer, 200 if ready else 503, b"")

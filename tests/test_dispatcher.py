@@ -156,6 +156,27 @@ def test_a_caller_that_leaves_while_it_waits_leaves_nothing_behind(run: Run) -> 
     run(main())
 
 
+def test_r12_a_caller_that_is_already_cancelled_when_it_asks_reserves_nothing(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+
+            async def cancelled_before_it_asks() -> None:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                await granted(yard.dispatcher.lease(B))
+
+            async with yard.dispatcher.lease(A):
+                with pytest.raises(asyncio.CancelledError):
+                    await asyncio.create_task(cancelled_before_it_asks())
+                assert yard.dispatcher.scheduler.waiting(B) == 0
+            # The lease on A was all that B could have waited for.
+            await granted(yard.dispatcher.lease(A))
+            assert yard.fleet.status(B).start == 0
+
+    run(main())
+
+
 def test_a_caller_that_is_cancelled_in_the_moment_of_its_grant_gives_the_lease_back(run: Run) -> None:
     async def main() -> None:
         async with track() as yard:

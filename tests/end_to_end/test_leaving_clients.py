@@ -73,7 +73,7 @@ def reset(client: socket.socket) -> None:
     client.close()
 
 
-def test_before_the_request_is_complete(swapyard: Yard) -> None:
+def test_r12_before_the_request_is_complete(swapyard: Yard) -> None:
     with swapyard.connect() as client:
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: yard\r\nContent-Le")
     with swapyard.connect() as client:

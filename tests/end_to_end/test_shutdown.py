@@ -29,6 +29,7 @@ groups:
 
 
 def test_what_is_being_said_is_said_to_the_end(yard: StartYard, tmp_path: Path) -> None:
+    """R-02: an orderly end waits for the request that holds its lease; an operator's unload does not."""
     swapyard = yard(CONFIG)
     end = tmp_path / "end"
     with swapyard.stream("good", until=str(end)) as stream:

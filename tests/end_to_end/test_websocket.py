@@ -48,7 +48,7 @@ def dial(swapyard: Yard, path: str = "/upstream/talker/v1/realtime", **options: 
     return connect(f"ws://127.0.0.1:{swapyard.port}{path}", proxy=None, compression=None, **options)
 
 
-def test_texts_and_bytes_of_any_size_come_back_in_order(swapyard: Yard) -> None:
+def test_p43_texts_and_bytes_of_any_size_come_back_in_order(swapyard: Yard) -> None:
     async def conversation() -> None:
         async with dial(swapyard, max_size=None) as client:
             for message in ("hello", b"\x00\x01", "", "ä" * 70_000, bytes(5_000_000)):
@@ -153,7 +153,7 @@ def test_an_open_websocket_is_in_use_and_its_model_is_not_evicted(swapyard: Yard
     assert swapyard.states() == {"other": "ready"}
 
 
-def test_an_ignored_websocket_does_not_load_its_model(swapyard: Yard) -> None:
+def test_e28_an_ignored_websocket_does_not_load_its_model(swapyard: Yard) -> None:
     async def conversation() -> None:
         with pytest.raises(InvalidStatus) as refused:
             await dial(swapyard, "/upstream/ignored/v1/realtime")

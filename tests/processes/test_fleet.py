@@ -67,7 +67,7 @@ def test_stopping_a_stopped_model_is_answered(run: Run, yard: Yard) -> None:
 
 
 def test_a_stop_aborts_a_load_at_once_also_while_a_probe_hangs(run: Run, yard: Yard, free_port: int) -> None:
-    """P-05."""
+    """P-05, R-05."""
 
     async def main() -> None:
         async with yard.running(yard.spec("answer=never", port=free_port)):
@@ -241,6 +241,47 @@ def test_no_child_outlives_the_fleet(run: Run, yard: Yard) -> None:
             assert len(yard.alive()) == 2
         assert yard.alive() == []
         assert yard.states() == [STARTING, READY, State.SHUTDOWN]
+
+    run(main)
+
+
+def test_r21_a_stop_that_races_with_readiness_has_one_of_two_defined_results(
+    run: Run, yard: Yard, free_port: int
+) -> None:
+    async def main() -> None:
+        answers = 0
+        async with yard.running(yard.spec(port=free_port)):
+            for number in range(10):
+                loading = asyncio.create_task(yard.load())
+                if number % 2:
+                    # The probe has just been answered: readiness is on its way.
+                    seen = answers
+                    await yard.until(lambda seen=seen: yard.output.count(b"answered 200") > seen)
+                else:
+                    await asyncio.sleep(number * 0.01)
+                await yard.stop()
+                assert await loading in (None, "aborted: test")
+                assert yard.state() is STOPPED
+                assert yard.count("loaded") == yard.count("stopped") == number + 1
+                assert yard.alive() == []
+                answers = yard.output.count(b"answered 200")
+
+    run(main)
+
+
+def test_r22_the_end_of_the_fleet_during_a_load_reports_it_and_leaves_no_child(
+    run: Run, yard: Yard, free_port: int
+) -> None:
+    async def main() -> None:
+        async with yard.running(yard.spec("answer=never", port=free_port)):
+            yard.fleet.load(MODEL)
+            await yard.printed("holding")
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 5
+        assert yard.alive() == []
+        (error,) = [report[2] for report in yard.reports if report[:2] == ("loaded", MODEL)]
+        assert error
+        assert yard.states() == [STARTING, State.SHUTDOWN]
 
     run(main)
 

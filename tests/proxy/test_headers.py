@@ -139,6 +139,7 @@ def test_the_clients_address_is_appended_for_a_local_model(before: Headers, afte
 
 
 def test_a_peer_sees_its_own_host_and_learns_nothing_about_the_client() -> None:
+    """E-22: without a key of the peer's the client's own credentials pass."""
     headers = [
         (b"host", b"front.example"),
         (b"x-forwarded-for", b"1.1.1.1"),
@@ -151,7 +152,7 @@ def test_a_peer_sees_its_own_host_and_learns_nothing_about_the_client() -> None:
 
 
 @pytest.mark.parametrize("headers", [[], [(b"authorization", b"Bearer mine")], [(b"x-api-key", b"mine")]])
-def test_a_peers_key_replaces_the_clients_credentials(headers: Headers) -> None:
+def test_e22_a_peers_key_replaces_the_clients_credentials(headers: Headers) -> None:
     assert request_headers(headers, Peer(b"far", "sk-peer")) == [
         (b"host", b"far"),
         (b"authorization", b"Bearer sk-peer"),

@@ -154,6 +154,8 @@ def test_head_is_relayed_and_its_answer_has_no_body(
 def test_a_client_that_leaves_takes_the_upstreams_work_with_it_and_is_recorded(
     run: Run, yard: Yard, upstream: Upstream, ask: Ask, configuration: str
 ) -> None:
+    """P-42."""
+
     async def main() -> None:
         left = asyncio.Event()
 

@@ -101,7 +101,7 @@ def test_a_model_is_found_by_id_and_alias_and_told_the_name_it_goes_by(
     ("name", "peer", "said"),
     [("cloud/big", "cloud", "big"), ("big", "cloud", "big"), ("other/deep/model", "other", "deep/model")],
 )
-def test_a_peer_is_told_its_own_name_for_the_model(name: str, peer: str, said: str) -> None:
+def test_e21_a_peer_is_told_its_own_name_for_the_model(name: str, peer: str, said: str) -> None:
     target = ask(name)
     assert target.peer is not None and target.peer.id == peer
     assert target.model == name and told(target) == said
@@ -112,6 +112,24 @@ def test_a_name_that_nobody_has_is_refused_later_so_that_it_is_recorded(name: st
     target = ask(name)
     assert target.refusal is not None and target.refusal.fault is Fault.UNKNOWN_MODEL
     assert target.refusal.message == "no router for requested model" and target.model == name
+
+
+def test_e20_a_bare_name_that_two_peers_offer_is_nobodys_and_the_full_names_work() -> None:
+    refused = ask("both")
+    assert refused.refusal is not None and refused.refusal.fault is Fault.UNKNOWN_MODEL
+    for name, peer in (("cloud/both", "cloud"), ("other/both", "other")):
+        target = ask(name)
+        assert target.peer is not None and target.peer.id == peer and target.refusal is None
+
+
+def test_e24_a_local_model_comes_before_a_peers_of_the_same_name() -> None:
+    made = generation(
+        "models: {big: {cmd: 'x ${PORT}'}}\npeers: {cloud: {proxy: 'http://127.0.0.1:1', models: [big]}}\n"
+    )
+    target = ask_json({"model": "big"}, made=made)
+    assert (target.local, target.peer) == ("big", None)
+    peer = ask_json({"model": "cloud/big"}, made=made).peer
+    assert peer is not None and peer.id == "cloud"
 
 
 @pytest.mark.parametrize("body", [{}, {"model": ""}, {"model": None}, {"other": {"model": "qwen"}}])
@@ -147,7 +165,7 @@ def test_a_profile_that_is_not_active_means_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ["off", "day:off", "night:off", "night:"])
-def test_a_name_that_a_profile_switches_off_is_no_name(name: str) -> None:
+def test_e19_a_name_that_a_profile_switches_off_is_no_name(name: str) -> None:
     with pytest.raises(RequestError) as refused:
         ask(name, "day")
     assert refused.value.fault is Fault.NO_MODEL
@@ -274,6 +292,17 @@ def test_a_selector_without_an_available_target_refuses() -> None:
 
 
 # Filters
+
+
+def test_e18_pin_then_selector_then_the_filters_of_the_generated_alias() -> None:
+    made = generation(
+        "models: {qwen: {cmd: 'x ${PORT}', filters: {setParamsByID: {'qwen:think': {think: true}}}}}\n"
+        "selectors: {deep: {strategy: pin, targets: ['qwen:think']}}\n"
+        "profiles: {day: {pins: {helper: deep}}}\n"
+    )
+    target = ask_json({"model": "helper"}, "day", made)
+    assert (target.requested, target.local, target.selector) == ("qwen:think", "qwen", "deep")
+    assert json.loads(bytes(target.body.view())) == {"model": "qwen:think", "think": True}
 
 
 def test_filters_of_the_requested_name_apply_after_profile_and_selector() -> None:

@@ -10,7 +10,7 @@ import pytest
 MakeTalk = Callable[..., Any]
 
 
-def test_a_stopped_model_is_checked_then_loaded_and_only_then_leased(talk: MakeTalk) -> None:
+def test_s02_a_stopped_model_is_checked_then_loaded_and_only_then_leased(talk: MakeTalk) -> None:
     t = talk()
     assert t.ask("a") == ["check a"]
     assert t.checked("a") == ["load a"]

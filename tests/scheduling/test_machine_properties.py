@@ -460,6 +460,7 @@ def test_s25_any_interleaving_under_any_planner_and_order() -> None:
 
 
 def test_i14_models_that_exclude_one_another_never_run_together() -> None:
+    """R-03."""
     run_state_machine_as_test(Exclusive, settings=WALK)
 
 
