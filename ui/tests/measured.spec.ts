@@ -54,3 +54,33 @@ test('76 a code block of 200 KB streams without a task above 50 ms, and is done 
   expect(late).toBeLessThan(1000);
   expect(tasks.longest).toBeLessThan(50);
 });
+
+test('102 ten thousand lines a second leave the logs page responsive and its memory bounded', async ({ page, gateway }) => {
+  const seconds = 6;
+  const perSecond = 10_000;
+  await open(page, 'logs');
+  const models = page.getByRole('region', { name: 'Models', exact: true });
+  await expect(models.getByRole('log')).toContainText('demonstration server');
+  const session = await page.context().newCDPSession(page);
+  await session.send('Performance.enable');
+  const waits: number[] = [];
+  let sent = 0;
+  const tasks = await tasksDuring(page, async () => {
+    const begun = Date.now();
+    for (let second = 0; second < seconds; second++) {
+      const block = Array.from({ length: perSecond }, () => `${++sent} the quick brown engine pulls another wagon`).join('\n');
+      await gateway.chat('alpha', { say: 'ok', log: block });
+      // What somebody types meanwhile must appear at once.
+      const at = Date.now();
+      await models.getByRole('searchbox').pressSequentially('w');
+      waits.push(Date.now() - at);
+      await expect.poll(() => Date.now() - begun, { intervals: [50] }).toBeGreaterThanOrEqual((second + 1) * 1000);
+    }
+    await models.getByRole('searchbox').fill('');
+    await expect(models.getByRole('log')).toContainText(`${sent} the quick`);
+  });
+  const heap = (await session.send('Performance.getMetrics')).metrics.find((entry) => entry.name === 'JSHeapUsedSize')?.value ?? NaN;
+  report(`${sent} log lines in ${seconds} s: longest task ${tasks.longest} ms, slowest key ${Math.max(...waits)} ms, heap ${(heap / 1024 / 1024).toFixed(0)} MiB`);
+  expect(tasks.longest).toBeLessThan(100);
+  expect(heap).toBeLessThan(150 * 1024 * 1024);
+});
