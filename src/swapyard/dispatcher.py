@@ -137,6 +137,8 @@ class Dispatcher:
         self._alarm: asyncio.TimerHandle | None = None
         # When the latest load of each model began, on the monotonic clock.
         self._loads_begun: dict[ModelId, float] = {}
+        # Of models whose load has finished and whose stop has not been ordered.
+        self._loaded: dict[ModelId, Loaded] = {}
         self._on_traffic: Callable[[ModelId], None] = _nobody_cares
         self._on_stop: Callable[[ModelId, str], None] = _nobody_cares
 
@@ -173,6 +175,9 @@ class Dispatcher:
             self.post(CallerLeft(lease.ticket))
 
     def loaded(self, model: ModelId) -> Loaded:
+        return self._loaded.get(model) or self._look(model)
+
+    def _look(self, model: ModelId) -> Loaded:
         status = self.fleet.status(model)
         return Loaded(model, status.base_url, status.start)
 
@@ -224,6 +229,8 @@ class Dispatcher:
     def load_finished(self, model: ModelId, error: str | None) -> None:
         if error is not None:
             self._log(logging.ERROR, f"<{model}> failed to load: {error}")
+        else:
+            self._loaded[model] = self._look(model)
         self.post(LoadFinished(model, error))
 
     def stop_finished(self, model: ModelId) -> None:
@@ -231,6 +238,7 @@ class Dispatcher:
 
     def gone(self, model: ModelId, reason: str) -> None:
         self._log(logging.WARNING, f"<{model}> ended by itself: {reason}")
+        self._loaded.pop(model, None)
         self.post(ProcessGone(model, reason))
 
     # The loop
@@ -265,6 +273,7 @@ class Dispatcher:
             case Stop(model, grace, reason):
                 self._log(logging.INFO, f"<{model}> stopping: {reason}")
                 self._on_stop(model, reason)
+                self._loaded.pop(model, None)
                 self.fleet.stop(model, grace, reason)
             case Unloaded(unload):
                 done = self._unloads.pop(unload)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from swapyard.observe.activity import ActivityRow, metadata_json
@@ -13,13 +14,25 @@ from swapyard.observe.usage import Tokens
 
 FROM = "FROM activity LEFT JOIN activity_details ON activity_id = id"
 COLUMNS = ", ".join((*ACTIVITY_COLUMNS, *DETAIL_COLUMNS[1:]))
-INSERT_ACTIVITY = (
-    f"INSERT INTO activity ({', '.join(ACTIVITY_COLUMNS)}) VALUES ({', '.join('?' * len(ACTIVITY_COLUMNS))})"
-)
-INSERT_DETAILS = (
-    f"INSERT OR REPLACE INTO activity_details ({', '.join(DETAIL_COLUMNS)})"
-    f" VALUES ({', '.join('?' * len(DETAIL_COLUMNS))})"
-)
+INSERT_AT_ONCE = 32
+"""Rows of one INSERT statement: the interpreter lets go of its lock once for each statement, and while a busy
+event loop has it, getting it back takes longer than the statement."""
+
+
+@cache
+def insert_activity(rows: int) -> str:
+    """The statement that inserts so many rows; its values are those of the rows, one after the other."""
+    return _insert("INSERT INTO activity", ACTIVITY_COLUMNS, rows)
+
+
+@cache
+def insert_details(rows: int) -> str:
+    return _insert("INSERT OR REPLACE INTO activity_details", DETAIL_COLUMNS, rows)
+
+
+def _insert(verb: str, columns: Sequence[str], rows: int) -> str:
+    places = f"({', '.join('?' * len(columns))})"
+    return f"{verb} ({', '.join(columns)}) VALUES {', '.join([places] * rows)}"
 
 
 def activity_values(row: ActivityRow) -> tuple[object, ...]:

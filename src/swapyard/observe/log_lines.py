@@ -86,10 +86,10 @@ def duration_text(seconds: float) -> str:
     """Seconds as `1m30s`, `1.234s`, `12.3ms` or `325.676µs`: at most three decimals, no trailing zeros."""
     if seconds >= 59.9995:
         return _minutes_text(round(seconds * 1000))
+    # Judged as it will read, so that 0.9999996 s is 1s and not 1000ms.
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        # Judged after rounding, so that 0.9999996 s reads 1s and not 1000ms.
-        if round(seconds / size, 3) >= 1:
-            return _decimal(round(seconds / size, 3)) + unit
+        if seconds >= 0.9995 * size:
+            return _decimal(seconds / size) + unit
     return f"{round(seconds * 1e9)}ns" if seconds > 0 else "0s"
 
 

@@ -16,10 +16,11 @@ from swapyard.observe.activity_query import SORT_COLUMNS, ActivityQuery
 from swapyard.observe.activity_table import (
     COLUMNS,
     FROM,
-    INSERT_ACTIVITY,
-    INSERT_DETAILS,
+    INSERT_AT_ONCE,
     activity_values,
     detail_values,
+    insert_activity,
+    insert_details,
     row_from,
 )
 from swapyard.observe.schema import StoreError, prepare
@@ -115,8 +116,12 @@ class ActivityStore:
         with self._writer.transaction("BEGIN IMMEDIATE") as database:
             for activity_id, row in enumerate(rows, start=_greatest_id(database) + 1):
                 row.id = activity_id
-            database.executemany(INSERT_ACTIVITY, [activity_values(row) for row in rows])
-            database.executemany(INSERT_DETAILS, [detail_values(row) for row in rows])
+            for start in range(0, len(rows), INSERT_AT_ONCE):
+                some = rows[start : start + INSERT_AT_ONCE]
+                values = [value for row in some for value in activity_values(row)]
+                database.execute(insert_activity(len(some)), values)
+                values = [value for row in some for value in detail_values(row)]
+                database.execute(insert_details(len(some)), values)
             if self._retention.rows is not None:
                 _delete_up_to(database, rows[-1].id - self._retention.rows)
 

@@ -190,6 +190,8 @@ def bare_name(target: Target, generation: Generation) -> str | None:
 
 
 def _splice(asked: Asked, filters: Filters, requested: str, use_model_name: str) -> None:
+    if not (use_model_name or filters.strip_params or filters.set_params or filters.set_params_by_id):
+        return
     spliced = rewrite.apply_filters(
         asked.body.view(),
         use_model_name=use_model_name,
