@@ -248,6 +248,9 @@ def test_no_child_outlives_the_fleet(run: Run, yard: Yard) -> None:
 def test_r21_a_stop_that_races_with_readiness_has_one_of_two_defined_results(
     run: Run, yard: Yard, free_port: int
 ) -> None:
+    def answered_more_than(times: int) -> Callable[[], bool]:
+        return lambda: yard.output.count(b"answered 200") > times
+
     async def main() -> None:
         answers = 0
         async with yard.running(yard.spec(port=free_port)):
@@ -255,8 +258,7 @@ def test_r21_a_stop_that_races_with_readiness_has_one_of_two_defined_results(
                 loading = asyncio.create_task(yard.load())
                 if number % 2:
                     # The probe has just been answered: readiness is on its way.
-                    seen = answers
-                    await yard.until(lambda seen=seen: yard.output.count(b"answered 200") > seen)
+                    await yard.until(answered_more_than(answers))
                 else:
                     await asyncio.sleep(number * 0.01)
                 await yard.stop()

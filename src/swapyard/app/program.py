@@ -179,9 +179,8 @@ class Program:
         if not await self._done_in_time(self._listener.drained(), deadline):
             self._listener.abort()
             await self._listener.drained()
-        grace = max(0.001, deadline - clock())
-        # A process is killed when its grace is over, so this needs no deadline of its own.
-        if not await self._done_in_time(self.dispatcher.unload(self._all_models(), grace), None):
+        # Each model has its own grace, but no longer than the program's.
+        if not await self._done_in_time(self.dispatcher.unload(self._all_models()), deadline):
             await self.dispatcher.unload(self._all_models(), 0)
 
     async def _done_in_time(self, work: Coroutine[Any, Any, None], deadline: float | None) -> bool:
@@ -261,8 +260,6 @@ class Program:
         if model in self._restarting:
             self._restarting.discard(model)
             self.observers.metrics.restarted(model)
-        if error is None:
-            self.logs.log(logging.INFO, f"<{model}> ready after {seconds:.2f} s")
         self.dispatcher.load_finished(model, error)
 
     def _gone(self, model: ModelId, reason: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,14 @@ PR_GET_CHILD_SUBREAPER = 37
 """prctl(2), linux/prctl.h."""
 LOOK_AGAIN = 30.0
 """Seconds between looks for dead descendants that nobody has collected."""
+
+MARK = "SWAPYARD_RUN"
+RUN = secrets.token_hex(8)
+"""In the environment of everything that this run starts: a daemon can leave its parent and its session,
+but it takes its environment along."""
+
+GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL for what is still there at the end."""
 
 
 @contextmanager
@@ -50,6 +59,38 @@ async def collect_adopted(every: float = LOOK_AGAIN) -> None:
         for pid in dead & seen:
             _collect(pid)
         seen = dead - seen
+
+
+def end_adopted(grace: float = GRACE) -> list[int]:
+    """End the descendants that escaped their group and came to us; the pids of those that were left.
+
+    Blocks for as long as they take to end, at most twice `grace`.
+    """
+    escaped = [child for child in psutil.Process().children() if _is_ours(child)]
+    escaped += [offspring for child in escaped for offspring in _offspring(child)]
+    for process in escaped:
+        with suppress(psutil.Error):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(escaped, timeout=grace)
+    for process in stubborn:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=grace)
+    return [process.pid for process in escaped]
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    try:
+        return process.environ().get(MARK) == RUN
+    except psutil.Error:  # gone, a zombie, or somebody else's
+        return False
+
+
+def _offspring(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def _collect(pid: int) -> None:

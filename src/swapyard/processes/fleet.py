@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from swapyard.config.commands import split_posix
-from swapyard.processes.adopted import collect_adopted, subreaper
+from swapyard.processes.adopted import collect_adopted, end_adopted, subreaper
 from swapyard.processes.guard import Guard
 from swapyard.processes.launch import ProcessSpec, Split, prepare
 from swapyard.processes.ledger import Ledger
@@ -73,6 +73,8 @@ class Fleet:
             finally:
                 self._tasks = None
                 self._guard.close()
+                for pid in end_adopted():
+                    self._log(logging.WARNING, f"process {pid} had left its group and was ended")
 
     def apply(self, specs: Mapping[ModelId, ProcessSpec]) -> None:
         """Take over a new generation.  A running process keeps what it was started with until its next load.

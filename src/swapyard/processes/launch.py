@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from swapyard.processes.adopted import MARK, RUN
 from swapyard.types import ModelId
 
 Split = Callable[[str], list[str]]
@@ -99,8 +100,11 @@ def find_executable(name: str) -> str:
 
 
 def environment(entries: tuple[str, ...]) -> dict[str, str]:
-    """Our own environment with `entries` added, which win; an entry without `=` is left out."""
-    env = dict(os.environ)
+    """Our own environment with `entries` added, which win; an entry without `=` is left out.
+
+    One more entry marks all that this run starts, see `adopted.MARK`.
+    """
+    env = {**os.environ, MARK: RUN}
     for entry in entries:
         name, separator, value = entry.partition("=")
         if name and separator:
