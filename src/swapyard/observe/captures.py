@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 MEBIBYTE = 1024 * 1024
 DEFAULT_BUDGET_BYTES = 5 * MEBIBYTE
 
-WAITING_LIMIT_BYTES = 16 * MEBIBYTE
+WAITING_LIMIT_BYTES = 8 * MEBIBYTE
 """Plain captures that may wait for being packed, if the budget is not small; beyond that the oldest go."""
 
 _PLAIN_LIMIT_BYTES = 64 * MEBIBYTE

@@ -11,6 +11,9 @@ from swapyard.observe.capture_codec import pack, pack_difference, unpack
 
 _SHORTEST_PREFIX_BYTES = 64
 _HEADS_PER_PREFIX = 8
+_MOST_ENTRIES = 8192
+"""Captures held at most: the turns of a conversation pack into some 30 bytes each, and an entry takes 500."""
+
 _CHAIN_LIMIT_BYTES = 64 * 1024 * 1024
 """Plain bytes that reading the oldest capture of a chain may have to unpack."""
 
@@ -136,7 +139,7 @@ class Shelf:
 
     def _make_room(self) -> None:
         """Drop the oldest; never the newest, which fits by itself."""
-        while self.size_bytes > self.budget_bytes:
+        while self.size_bytes > self.budget_bytes or len(self._entries) > _MOST_ENTRIES:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, capture_id: int) -> None:

@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 BACKLOG_LIMIT_BYTES = 32 * 1024 * 1024
 """Body bytes that may wait here; beyond it the bodies of streams that go on are not observed."""
 
-BACKLOG_LIMIT_ITEMS = 50_000
-"""Items that may wait here; beyond it rows are lost.  Reached only when the disk stands still."""
+BACKLOG_LIMIT_ITEMS = 8192
+"""Items that may wait here, about 4 kB each; beyond it rows are lost.  A busy loop leaves some hundreds here;
+this many come together only when the disk stands still."""
 
 KEPT_LIMIT_BYTES = 128 * 1024 * 1024
 """Decoded bodies of replies under way that are held for captures, all together."""
