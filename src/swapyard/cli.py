@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import json
 import os
 import signal
-import ssl
 import sys
 import tempfile
 import threading
@@ -16,9 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swapyard.app.options import Address, OptionError, Options, parse_address
 from swapyard.errors import ConfigError, SwapyardError
+
+if TYPE_CHECKING:
+    import ssl
 
 USAGE = """\
 Usage: swapyard -config FILE [options]
@@ -172,10 +175,8 @@ def _path(given: Mapping[str, str], name: str) -> Path | None:
 
 
 def _run(options: Options, ready: Callable[[], None] | None = None) -> int:
-    import uvloop
-
-    from swapyard.api.services import Build
-    from swapyard.app.program import Program
+    # What is imported and built here stays: looking for garbage in it would take a tenth of the start.
+    gc.disable()
     from swapyard.config.load import load
     from swapyard.config.watch import watch
     from swapyard.web.server import bind
@@ -188,6 +189,12 @@ def _run(options: Options, ready: Callable[[], None] | None = None) -> int:
         sockets = bind(options.listen.host, options.listen.port)
     except OSError as error:
         raise OptionError(f"cannot listen on {options.listen}: {error.strerror or error}") from error
+
+    # Half of the start is still to come; who connects from here on waits for it and is not refused.
+    import uvloop
+
+    from swapyard.api.services import Build
+    from swapyard.app.program import Program
 
     async def run() -> int:
         build = Build(package_version("swapyard"), _commit(), _date())
@@ -255,6 +262,8 @@ Talk to the two demonstration models, and watch them change places:
 
 def monitor(given: Mapping[str, str]) -> int:
     """Print samples of the machine and its graphics cards until interrupted."""
+    import asyncio
+
     from swapyard.observe.printout import print_samples
 
     if given:

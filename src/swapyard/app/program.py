@@ -326,4 +326,5 @@ def _settle() -> None:
     # What exists now stays for good: the collector need not look at it again, in pauses of 70 ms.
     gc.freeze()
     gc.set_threshold(GARBAGE_PERIOD)
+    gc.enable()
     sys.setswitchinterval(THREAD_TURN)
