@@ -4,7 +4,7 @@ import * as api from '../api/client';
 import { EventStream, type Link } from '../api/events';
 import type { EventMessage, Inflight, ModelDetail, ModelStatus, Profiles } from '../api/types';
 import { compareModels, mergeModels } from '../lib/models';
-import { applyInflight, type Tracked } from '../lib/inflight';
+import { applyInflight, isAnswering, type Tracked } from '../lib/inflight';
 import { link } from './route.svelte';
 import { complain, say } from './toasts.svelte';
 import { yardView } from './yard.svelte';
@@ -111,11 +111,14 @@ class Live {
         if (yardView.kept === false) yardView.statesSeen(this.status);
         this.refreshDetails();
         break;
-      case 'inflight':
+      case 'inflight': {
+        const before = this.phases();
         applyInflight(this.inflight, message.data, Date.now());
         if (!this.detailed) yardView.answering(this.inflight.values());
-        this.refreshDetails();
+        // Most of these messages only count bytes, which changes nothing about any model.
+        if (this.phases() !== before) this.refreshDetails();
         break;
+      }
       case 'activity':
         this.activityTick++;
         break;
@@ -155,6 +158,11 @@ class Live {
       case 'logData':
         break;
     }
+  }
+
+  /** Which requests there are, and which of them are being answered. */
+  private phases(): string {
+    return [...this.inflight.values()].map(({ request }) => `${request.id}${isAnswering(request) ? '!' : ''}`).join();
   }
 
   private merge(): void {
