@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 CONFORMANCE ?= ../shared/conformance
 UI     := src/swapyard/web/ui/index.html
 
-.PHONY: help demo test check format conformance ui types bench clean
+.PHONY: check-ui test-ui screenshots help demo test check format conformance ui types bench clean
 
 help:
 	@echo "make demo         set up and run two demonstration models behind one address"
@@ -17,6 +17,9 @@ help:
 	@echo "make format       mend formatting and what lint can mend"
 	@echo "make ui           build the web UI into the package"
 	@echo "make types        the web UI's types from the control plane's document"
+	@echo "make check-ui     types and unit tests of the web UI, and the size of what it sends first"
+	@echo "make test-ui      browser tests: the real server, the demonstration models, Chromium"
+	@echo "make screenshots  pictures of every page in both themes and two sizes, in screenshots/"
 	@echo "make bench        measure against a direct connection (OTHER='server -config {config} -listen {listen}')"
 	@echo "make conformance  run the black-box suite in $(CONFORMANCE)"
 
@@ -70,6 +73,26 @@ types: $(STAMP)
 	$(BIN)/python tools/openapi.py > ui/openapi.json.new && mv ui/openapi.json.new ui/openapi.json
 	cd ui && { test -x node_modules/.bin/openapi-typescript || npm ci --no-audit --no-fund --loglevel=error; } && \
 	  npm run types
+
+CHROMIUM ?= /usr/bin/chromium
+NODE_MODULES := ui/node_modules/.package-lock.json
+
+$(NODE_MODULES): ui/package-lock.json
+	@command -v npm >/dev/null || { echo "the web UI needs Node 20 and npm"; exit 1; }
+	cd ui && npm ci --no-audit --no-fund --loglevel=error
+
+check-ui: $(NODE_MODULES)
+	cd ui && npm run check && npm test && npm run build
+
+test-ui: $(STAMP) $(NODE_MODULES) $(UI)
+	@test -x $(CHROMIUM) || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } || \
+	  { echo "the browser tests need Chromium (Debian: apt-get install chromium), or CHROMIUM=/path/to/it"; exit 1; }
+	cd ui && CHROMIUM=$(CHROMIUM) npm run test:browser $(ARGS)
+
+screenshots: $(STAMP) $(NODE_MODULES) $(UI)
+	CHROMIUM=$(CHROMIUM) $(BIN)/python tools/screenshots.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
