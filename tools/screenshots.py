@@ -1,4 +1,4 @@
-"""Takes pictures of every page of the web UI over the demonstration, after some traffic: `make screenshots`."""
+"""Takes pictures of every page of the web UI over a demonstration with some traffic: `make screenshots`."""
 
 from __future__ import annotations
 
