@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 CONFORMANCE ?= ../shared/conformance
 UI     := src/swapyard/web/ui/index.html
 
-.PHONY: check-ui test-ui screenshots help demo test check format conformance ui types bench clean
+.PHONY: help demo test check format conformance ui types check-ui test-ui screenshots bench clean
 
 help:
 	@echo "make demo         set up and run two demonstration models behind one address"
@@ -65,7 +65,7 @@ ui: $(UI)
 # Without npm the program runs all the same, and says where its pages would be.
 $(UI): $(shell find ui/src ui/public ui/index.html ui/package.json ui/package-lock.json ui/vite.config.ts -type f 2>/dev/null)
 	@if command -v npm >/dev/null; then \
-	  (cd ui && npm ci --no-audit --no-fund --loglevel=error && npm run build); \
+	  $(MAKE) $(NODE_MODULES) && cd ui && npm run build; \
 	else echo "the web UI needs Node 20 and npm to be built; going on without it"; fi
 
 # Both files are kept in git, so that building the web UI needs no Python.
@@ -78,21 +78,24 @@ CHROMIUM ?= /usr/bin/chromium
 NODE_MODULES := ui/node_modules/.package-lock.json
 
 $(NODE_MODULES): ui/package-lock.json
-	@command -v npm >/dev/null || { echo "the web UI needs Node 20 and npm"; exit 1; }
+	@command -v npm >/dev/null || { echo "the web UI needs Node 20.19 or newer and npm"; exit 1; }
 	cd ui && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(CHROMIUM):
+	@{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -qq -y chromium >/dev/null && test -x $(CHROMIUM); } || \
+	  { echo "the browser tests need Chromium (Debian: apt-get install chromium), or CHROMIUM=/path/to/it"; exit 1; }
 
 check-ui: $(NODE_MODULES)
 	cd ui && npm run check && npm test && npm run build
 
-test-ui: $(STAMP) $(NODE_MODULES) $(UI)
-	@test -x $(CHROMIUM) || \
-	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	    apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } || \
-	  { echo "the browser tests need Chromium (Debian: apt-get install chromium), or CHROMIUM=/path/to/it"; exit 1; }
-	cd ui && CHROMIUM=$(CHROMIUM) npm run test:browser $(ARGS)
+# Against the built pages; the gateways that are needed are started and ended by the tests.
+test-ui: $(STAMP) $(NODE_MODULES) $(UI) $(CHROMIUM)
+	cd ui && CHROMIUM=$(CHROMIUM) npm run test:browser -- $(ARGS)
 
-screenshots: $(STAMP) $(NODE_MODULES) $(UI)
-	CHROMIUM=$(CHROMIUM) $(BIN)/python tools/screenshots.py
+screenshots: $(STAMP) $(NODE_MODULES) $(UI) $(CHROMIUM)
+	cd ui && CHROMIUM=$(CHROMIUM) npm run screenshots -- $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
