@@ -17,9 +17,10 @@ import pytest
 from swapyard.dispatcher import Dispatcher, Lease
 from swapyard.errors import Fault, RequestError
 from swapyard.processes.fleet import Fleet, ProcessSpec
+from swapyard.scheduling.events import LeaseReleased
 from swapyard.scheduling.groups import Group, group_planner
 from swapyard.scheduling.policy import ModelPolicy, OrderKind, Policy
-from swapyard.types import ModelId, State
+from swapyard.types import ModelId, State, Ticket
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -51,7 +52,12 @@ class Track:
         )
         self.fleet.apply({model: spec(model, "sleep 600") for model in (A, B)})
         self.dispatcher = Dispatcher(rules, self.fleet, clock=time.monotonic, log=self._log)
-        self.dispatcher.watch(self.moved.append, lambda model, reason: self.stopping.append((model, reason)))
+        self.bugs: list[Exception] = []
+        self.dispatcher.watch(
+            self.moved.append,
+            lambda model, reason: self.stopping.append((model, reason)),
+            self.bugs.append,
+        )
 
     def _log(self, level: int, message: str) -> None:
         self.logged.append((level, message))
@@ -83,7 +89,7 @@ async def track(rules: Policy | None = None) -> AsyncIterator[Track]:
         running = tasks.create_task(made.fleet.run())
         try:
             yield made
-            assert made.free
+            assert made.free and made.bugs == []
         finally:
             await made.dispatcher.unload([A, B], 1)
             running.cancel()
@@ -188,7 +194,7 @@ def test_a_caller_that_is_cancelled_in_the_moment_of_its_grant_gives_the_lease_b
                 if lease.granted:
                     task.cancel()
 
-            yard.dispatcher.watch(moved, lambda *_: None)
+            yard.dispatcher.watch(moved, lambda *_: None, yard.bugs.append)
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert yard.free and yard.fleet.status(A).state is State.READY
@@ -415,5 +421,17 @@ def test_a_new_policy_refuses_who_waits_for_what_it_removed(run: Run) -> None:
                 with pytest.raises(RequestError) as refused:
                     await waiting
                 assert refused.value.fault is Fault.UNKNOWN_MODEL
+
+    run(main())
+
+
+def test_a_failure_of_the_scheduler_is_told_and_not_swallowed(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            with pytest.raises(ValueError, match="never granted"):
+                yard.dispatcher.post(LeaseReleased(Ticket(99)))
+            (bug,) = yard.bugs
+            assert isinstance(bug, ValueError)
+            yard.bugs.clear()
 
     run(main())

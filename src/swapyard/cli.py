@@ -198,8 +198,11 @@ def _run(options: Options, ready: Callable[[], None] | None = None) -> int:
 
     async def run() -> int:
         build = Build(package_version("swapyard"), _commit(), _date())
-        status = await Program(options, loaded, build, tls=tls, changes=changes).run(sockets, ready)
-        leave_threads_behind(status)
+        status = 1
+        try:
+            status = await Program(options, loaded, build, tls=tls, changes=changes).run(sockets, ready)
+        finally:
+            leave_threads_behind(status)
         return status
 
     return uvloop.run(run())

@@ -141,11 +141,21 @@ class Dispatcher:
         self._loaded: dict[ModelId, Loaded] = {}
         self._on_traffic: Callable[[ModelId], None] = _nobody_cares
         self._on_stop: Callable[[ModelId, str], None] = _nobody_cares
+        self._on_bug: Callable[[Exception], None] = _nobody_cares
 
-    def watch(self, on_traffic: Callable[[ModelId], None], on_stop: Callable[[ModelId, str], None]) -> None:
-        """Have these called when a model's requests move, and when a model is about to be stopped."""
+    def watch(
+        self,
+        on_traffic: Callable[[ModelId], None],
+        on_stop: Callable[[ModelId, str], None],
+        on_bug: Callable[[Exception], None],
+    ) -> None:
+        """Have these called: a model's requests move; a model is about to be stopped; the scheduler failed.
+
+        After a failure its state can no longer be trusted: the program has to end.
+        """
         self._on_traffic = on_traffic
         self._on_stop = on_stop
+        self._on_bug = on_bug
 
     # Requests
 
@@ -254,6 +264,9 @@ class Dispatcher:
                 event = self._events.popleft()
                 for effect in self.scheduler.handle(event, now):
                     self._carry_out(effect, event, now)
+        except Exception as bug:
+            self._on_bug(bug)
+            raise
         finally:
             self._busy = False
 

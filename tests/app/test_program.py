@@ -12,10 +12,17 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from swapyard.api.services import Build
+from swapyard.app.options import Address, Options
 from swapyard.app.program import Program
+from swapyard.config.load import load
 from swapyard.notices import ModelPreloaded, StateChanged, WaitingChanged
 from swapyard.observe.logs import Source
-from swapyard.types import ModelId, State
+from swapyard.scheduling.events import LeaseReleased
+from swapyard.types import ModelId, State, Ticket
+from swapyard.web.server import bind
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 Yard = Callable[[str], AbstractAsyncContextManager[tuple[int, Program]]]
@@ -173,5 +180,33 @@ def test_a_preload_that_succeeds_is_told(run: Run, yard: Yard, tmp_path: Path) -
             with program.bus.subscribe(ModelPreloaded) as preloads:
                 (tmp_path / "gate").touch()
                 assert await preloads.next() == ModelPreloaded(A, success=True)
+
+    run(main())
+
+
+def test_a_failure_of_the_scheduler_ends_the_program_children_first(
+    run: Run, tmp_path: Path, monkeypatch: Any
+) -> None:
+    async def main() -> None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        file = tmp_path / "config.yaml"
+        model = "{cmd: sleep 600, proxy: 'http://127.0.0.1:9', checkEndpoint: none}"
+        file.write_text(f"logToStdout: none\nmodels: {{a: {model}}}")
+        sockets = bind("127.0.0.1", 0)
+        port = sockets[0].getsockname()[1]
+        loaded = load(file, None, os.environ)
+        program = Program(Options(file, None, Address("127.0.0.1", port)), loaded, Build("0"))
+        running = asyncio.create_task(program.run(sockets))
+        async with program.dispatcher.lease(A):
+            pid = program.fleet.status(A).pid
+        assert pid is not None
+        with pytest.raises(ValueError, match="never granted"):
+            program.dispatcher.post(LeaseReleased(Ticket(99)))
+        with pytest.raises(ExceptionGroup) as ended:
+            await running
+        assert ended.group_contains(ValueError, match="never granted")
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        assert b"the scheduler has failed" in program.logs.history(Source.PROXY)
 
     run(main())

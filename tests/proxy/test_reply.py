@@ -150,6 +150,15 @@ def test_any_other_answer_is_cut_without_a_word(run: Run, serving: Serving, raw:
     assert chunks(answer_to(run, serving, raw, act)[1]) == (b'{"half', False)
 
 
+def test_a_refusal_that_comes_too_late_changes_nothing(run: Run, serving: Serving, raw: Raw) -> None:
+    async def act(reply: Reply) -> None:
+        await reply.start(200, EVENTS)
+        await reply.write(b"data: 1\n\n", last=True)
+        await reply.refuse(ERROR)
+
+    assert chunks(answer_to(run, serving, raw, act)[1]) == (b"data: 1\n\n", True)
+
+
 def test_a_redirect_keeps_bytes_that_are_no_ascii(run: Run, serving: Serving, raw: Raw) -> None:
     async def act(reply: Reply) -> None:
         await reply.redirect(301, "/upstream/caf%C3%A9/?q=\xe9")

@@ -97,7 +97,7 @@ class Program:
             build_generation(config, os.environ), self.dispatcher, self.observers.recorder, clock
         )
         traffic = Traffic(self.dispatcher, self.observers.yard, self.bus)
-        self.dispatcher.watch(traffic.touched, self._stopping)
+        self.dispatcher.watch(traffic.touched, self._stopping, self._found_a_bug)
         parts = Parts(
             self.fleet,
             self.dispatcher,
@@ -115,6 +115,7 @@ class Program:
             tls,
         )
         self._stop = asyncio.Event()
+        self._bug: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._hurrying = False
         self._patience: asyncio.Timeout | None = None
         self._restarting: set[ModelId] = set()
@@ -139,6 +140,7 @@ class Program:
         try:
             async with asyncio.TaskGroup() as tasks:
                 fleet = tasks.create_task(self.fleet.run(), name="fleet")
+                bugs = tasks.create_task(self._end_on_a_bug(), name="bugs")
                 others = [
                     tasks.create_task(self.observers.monitor.run(), name="monitor"),
                     tasks.create_task(self.reloader.run(), name="reload"),
@@ -156,6 +158,7 @@ class Program:
                     task.cancel()
                 await self._shut_down()
                 fleet.cancel()
+                bugs.cancel()
         finally:
             self._listener.close()
             self._listener.abort()
@@ -209,6 +212,16 @@ class Program:
             if self._patience is not None:
                 self._patience.reschedule(asyncio.get_running_loop().time())
         self._stop.set()
+
+    def _found_a_bug(self, bug: Exception) -> None:
+        if not self._bug.done():
+            self._bug.set_result(bug)
+
+    async def _end_on_a_bug(self) -> None:
+        """Children first: the task group ends the fleet, and nobody goes on with a state that is wrong."""
+        bug = await self._bug
+        self.logs.log(logging.ERROR, f"the scheduler has failed, everything ends: {bug!r}")
+        raise bug
 
     # Beside it
 

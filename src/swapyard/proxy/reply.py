@@ -85,8 +85,10 @@ class Reply:
 
         1. nothing yet: status and body.  2. a stream of ours, nothing of the upstream's: an error event and a
         proper end.  3. an upstream's stream: an error event, then the connection is cut.  4. else it is cut
-        at once.
+        at once.  5. everything has gone out: nothing is left to say.
         """
+        if self.link.answered:
+            return
         if not self.link.started:
             accept = self._fields.get(b"accept", b"").decode("latin-1")
             status, headers, body = errors.render(error, accept, anthropic=self._anthropic)
