@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { safeHref } from './inline';
 import { cells, MarkdownStream } from './stream';
 
@@ -142,7 +142,10 @@ describe('streaming', () => {
     '# Title\n\nA paragraph with **bold** and `code`\nover lines.\n\n- one\n- two\n  1. deep\n\n> quote\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```js\nconst a = 1; // x\n```\n\nTwo\n---\n\n$$\nx^2\n$$\n\nend';
 
   test.each([1, 2, 3, 7, 50])('pieces of %i letters give the same document as the whole', (size) => {
+    // Colours come in slices of time; with the clock standing still all of them come at once.
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(0);
     expect(rendered(sample, size).innerHTML).toBe(rendered(sample).innerHTML);
+    clock.mockRestore();
   });
 
   test('finished blocks are never touched again', () => {
@@ -176,7 +179,7 @@ describe('streaming', () => {
     };
     time(200);
     const small = time(1000);
-    expect(time(8000)).toBeLessThan(Math.max(small, 5) * 30);
+    expect(time(8000)).toBeLessThan(Math.max(small, 20) * 40);
   });
 
   test.each([
@@ -189,6 +192,7 @@ describe('streaming', () => {
   ])('%s without end do not stop the page', (_, text) => {
     const from = performance.now();
     rendered(text);
-    expect(performance.now() - from).toBeLessThan(3000);
+    // A busy machine is slow too; what is quadratic takes minutes.
+    expect(performance.now() - from).toBeLessThan(15_000);
   });
 });
