@@ -87,5 +87,6 @@ export default defineConfig({
   test: {
     environment: 'jsdom',
     include: ['src/**/*.test.ts'],
+    testTimeout: 60_000,
   },
 } as Parameters<typeof defineConfig>[0]);
