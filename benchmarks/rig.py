@@ -109,10 +109,10 @@ class Rig:
             wait_for(port)
         return Contestant("direct", upstreams.chat, upstreams.tokens)
 
-    def between(self, name: str, command: str) -> Contestant:
+    def between(self, name: str, command: str, part: str = "all") -> Contestant:
         """A server under test; `{config}` and `{listen}` in its command are filled in."""
-        upstreams, port = Upstreams(self.folder / name), free_port()
-        config = self.folder / f"{name}.yaml"
+        upstreams, port = Upstreams(self.folder / f"{name}-{part}"), free_port()
+        config = self.folder / f"{name}-{part}.yaml"
         config.write_text(
             CONFIG.format(
                 nginx=upstreams.nginx_command,
@@ -122,7 +122,7 @@ class Rig:
             )
         )
         filled = command.format(config=config, listen=f"127.0.0.1:{port}")
-        process = self._stack.enter_context(running(filled, self.folder / f"{name}.log"))
+        process = self._stack.enter_context(running(filled, self.folder / f"{name}-{part}.log"))
         wait_for(port)
         return Contestant(name, port, port, process.pid)
 

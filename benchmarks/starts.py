@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import shlex
 import subprocess
 import time
@@ -9,6 +10,13 @@ from collections.abc import Mapping
 
 from rig import Rig, free_port, memory_mb, running, wait_for
 from table import Table
+
+
+def answered(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/health")
+    connection.getresponse().read()
+    connection.close()
 
 
 def measure(rig: Rig, commands: Mapping[str, str], rounds: int) -> Table:
@@ -20,7 +28,11 @@ def measure(rig: Rig, commands: Mapping[str, str], rounds: int) -> Table:
             port = free_port()
             words = shlex.split(command.format(config=config, listen=f"127.0.0.1:{port}"))
             with running(words, rig.folder / "start.log") as process:
-                table.add("first connection accepted after", "ms", name, wait_for(port) * 1e3)
+                begun = time.monotonic()
+                wait_for(port)
+                table.add("first connection accepted after", "ms", name, (time.monotonic() - begun) * 1e3)
+                answered(port)
+                table.add("first answer after", "ms", name, (time.monotonic() - begun) * 1e3)
                 time.sleep(1.0)
                 table.add("resident memory, idle", "MB", name, memory_mb(process.pid))
             begun = time.monotonic()

@@ -82,6 +82,8 @@ async def _full_speed(port: int, streams: int, tokens: int) -> float:
 
 async def _open_memory(contestant: Contestant, streams: int) -> float:
     assert contestant.pid is not None
+    for reader in await _open(contestant.tokens, 1, {"count": 10}, None):
+        await reader.ended
     before = memory_mb(contestant.pid)
     readers = await _open(contestant.tokens, streams, {"rate": 1, "count": 1000}, None)
     await asyncio.gather(*(reader.begun for reader in readers))
