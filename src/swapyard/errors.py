@@ -42,6 +42,8 @@ class Fault(StrEnum):
     # The caller
     BAD_REQUEST = "bad_request"
     UNAUTHORIZED = "unauthorized"
+    # The same for our own page, which asks for the key in a form of its own
+    UNAUTHORIZED_PAGE = "unauthorized_page"
     FORBIDDEN = "forbidden"
     NO_MODEL = "no_model"
     UNKNOWN_MODEL = "unknown_model"

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from fastapi import FastAPI
 
-from swapyard.api import pages
+from swapyard.api import gate, pages
 from swapyard.api.services import Services
 from swapyard.web.auth import Keys
 from swapyard.web.front import Front
@@ -39,22 +39,29 @@ def files(tmp_path: Path) -> Path:
     return root
 
 
-def app_for(files: Path) -> Front:
+def app_for(files: Path, keys: list[str] | None) -> Front:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    services = SimpleNamespace(keys=lambda: Keys(None))
+    gate.install(app)
+    services = SimpleNamespace(keys=lambda: Keys(keys))
     app.include_router(pages.routes(cast(Services, services), files))
     return Front(lambda _: None, cast(App, app), lambda *_: None)
 
 
 def asked(
-    run: Run, serving: Serving, ask: Ask, files: Path, line: str, headers: dict[str, str] | None = None
+    run: Run,
+    serving: Serving,
+    ask: Ask,
+    files: Path,
+    line: str,
+    headers: dict[str, str] | None = None,
+    keys: list[str] | None = None,
 ) -> tuple[int, dict[str, str], bytes]:
     found: list[tuple[int, dict[str, str], bytes]] = []
 
     async def main() -> None:
         # Files are read in threads, which live as long as the loop; the first one starts here.
         await asyncio.to_thread(int)
-        async with serving(app_for(files)) as port:
+        async with serving(app_for(files, keys)) as port:
             found.append(await ask(port, line, headers or {}))
 
     run(main())
@@ -69,6 +76,22 @@ def test_pages_are_the_index_which_is_not_kept(
     assert (status, body) == (200, b"<html>index</html>")
     assert headers["cache-control"] == "no-cache" and headers["content-type"] == "text/html; charset=utf-8"
     assert "default-src 'self'" in headers["content-security-policy"]
+
+
+def test_a_browser_without_a_key_gets_the_page_that_asks_for_it(
+    run: Run, serving: Serving, ask: Ask, files: Path
+) -> None:
+    accept = {"Accept": "text/html,*/*;q=0.8"}
+    status, headers, body = asked(run, serving, ask, files, "GET /ui/models", accept, keys=["key"])
+    assert (status, body) == (401, b"<html>index</html>")
+    assert headers["www-authenticate"].startswith("Bearer")
+    assert asked(run, serving, ask, files, "GET /ui/assets/app-1.js", keys=["key"])[0] == 200
+
+
+def test_other_clients_without_a_key_are_refused(run: Run, serving: Serving, ask: Ask, files: Path) -> None:
+    status, headers, body = asked(run, serving, ask, files, "GET /ui/", keys=["key"])
+    assert status == 401 and b"index" not in body
+    assert headers["www-authenticate"].startswith("Basic")
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,12 @@ def test_who_brings_none_is_not(headers: list[tuple[bytes, bytes]]) -> None:
     assert refused.value.message == "unauthorized: invalid or missing API key"
 
 
+def test_our_own_page_is_refused_as_such() -> None:
+    with pytest.raises(RequestError) as refused:
+        KEYS.admit([(b"x-requested-with", b"swapyard")])
+    assert refused.value.fault is Fault.UNAUTHORIZED_PAGE
+
+
 @pytest.mark.parametrize(
     "headers",
     [*GOOD.values(), [(b"authorization", b"Basic  " + base64.b64encode(b"x:k1"))]],

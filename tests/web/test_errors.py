@@ -13,6 +13,7 @@ from swapyard.web import errors
 EXPECTED = {
     Fault.BAD_REQUEST: (400, "invalid_request_error", "bad_request"),
     Fault.UNAUTHORIZED: (401, "authentication_error", "unauthorized"),
+    Fault.UNAUTHORIZED_PAGE: (401, "authentication_error", "unauthorized"),
     Fault.FORBIDDEN: (403, "authentication_error", "forbidden"),
     Fault.NO_MODEL: (404, "invalid_request_error", "not_found"),
     Fault.UNKNOWN_MODEL: (404, "invalid_request_error", "not_found"),
@@ -111,6 +112,11 @@ def test_without_a_known_time_there_is_no_retry_after() -> None:
 def test_a_browser_is_asked_for_a_password() -> None:
     _, headers, _ = errors.render(RequestError(Fault.UNAUTHORIZED, "x"), "")
     assert dict(headers)[b"www-authenticate"] == b'Basic realm="llama-swap"'
+
+
+def test_our_own_page_is_not_asked_by_the_browser() -> None:
+    _, headers, _ = errors.render(RequestError(Fault.UNAUTHORIZED_PAGE, "x"), "")
+    assert dict(headers)[b"www-authenticate"] == b'Bearer realm="llama-swap"'
 
 
 @pytest.mark.parametrize("accept", ["", "text/plain", "text/html"])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import mimetypes
 from pathlib import Path
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 
 from swapyard.api import gate
 from swapyard.api.services import Services
+from swapyard.errors import RequestError
 
 FILES = Path(__file__).parent.parent / "web" / "ui"
 
@@ -37,10 +38,20 @@ NOT_BUILT = "The web UI is not part of this installation. `make ui` builds it; t
 def routes(services: Services, files: Path = FILES) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     root = files.resolve()
+    key_check = gate.key_check(services)
 
-    @router.get("/ui/{path:path}", dependencies=[Depends(gate.key_check(services))])
+    @router.get("/ui/{path:path}")
     async def page(request: Request, path: str) -> Response:
         found = _inside(root, path)
+        if found is None or found.suffix == ".html":
+            try:
+                key_check(request)
+            except RequestError:
+                if "text/html" not in request.headers.get("accept", ""):
+                    raise
+                # A browser gets the page all the same, which asks for the key and shows nothing before; the
+                # files that belong to it tell no more than what anybody can install.
+                return _send(request, root / "index.html", locked=True)
         if found is None and "." in path.rpartition("/")[2]:
             return PlainTextResponse("404 page not found\n", 404)
         return _send(request, found or root / "index.html")
@@ -68,7 +79,7 @@ def _inside(root: Path, path: str) -> Path | None:
         return None
 
 
-def _send(request: Request, file: Path) -> Response:
+def _send(request: Request, file: Path, *, locked: bool = False) -> Response:
     if not file.is_file():
         return PlainTextResponse(NOT_BUILT, 404)
     if request.scope.get("head"):
@@ -83,9 +94,12 @@ def _send(request: Request, file: Path) -> Response:
     if file.suffix == ".html":
         headers["content-security-policy"] = CONTENT_SECURITY_POLICY
         headers["referrer-policy"] = "no-referrer"
+    if locked:
+        headers["www-authenticate"] = 'Bearer realm="llama-swap"'
+    status = 401 if locked else 200
     accepted = {item.split(";")[0].strip() for item in request.headers.get("accept-encoding", "").split(",")}
     for encoding, suffix in (("br", ".br"), ("gzip", ".gz")):
         packed = file.with_name(file.name + suffix)
         if encoding in accepted and packed.is_file():
-            return FileResponse(packed, headers={**headers, "content-encoding": encoding})
-    return FileResponse(file, headers=headers)
+            return FileResponse(packed, status, {**headers, "content-encoding": encoding})
+    return FileResponse(file, status, headers)

@@ -13,6 +13,9 @@ from swapyard.observe.activity import key_label
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+OWN_PAGE = (b"x-requested-with", b"swapyard")
+"""The header by which our own page marks what it asks for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -31,7 +34,7 @@ class Keys:
         self._keys = None if keys is None else [(key.encode(), key_label(key)) for key in keys]
 
     def admit(self, headers: Headers) -> Caller:
-        """The caller, or RequestError(UNAUTHORIZED)."""
+        """The caller, or RequestError(UNAUTHORIZED), for our own page UNAUTHORIZED_PAGE."""
         if self._keys is None:
             return ANYBODY
         candidate = _candidate(headers)
@@ -40,7 +43,8 @@ class Keys:
             matches = [label for key, label in self._keys if hmac.compare_digest(key, candidate)]
             if matches:
                 return Caller(matches[0])
-        raise RequestError(Fault.UNAUTHORIZED, "unauthorized: invalid or missing API key")
+        fault = Fault.UNAUTHORIZED_PAGE if OWN_PAGE in headers else Fault.UNAUTHORIZED
+        raise RequestError(fault, "unauthorized: invalid or missing API key")
 
 
 def _candidate(headers: Headers) -> bytes | None:

@@ -27,6 +27,7 @@ class Meaning:
 MEANINGS: dict[Fault, Meaning] = {
     Fault.BAD_REQUEST: Meaning(400, "bad_request"),
     Fault.UNAUTHORIZED: Meaning(401, "unauthorized"),
+    Fault.UNAUTHORIZED_PAGE: Meaning(401, "unauthorized"),
     Fault.FORBIDDEN: Meaning(403, "forbidden"),
     Fault.NO_MODEL: Meaning(404, "not_found"),
     Fault.UNKNOWN_MODEL: Meaning(404, "not_found"),
@@ -101,7 +102,9 @@ def render(error: RequestError, accept: str, *, anthropic: bool = False) -> tupl
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
     if status == 401:
-        headers.append((b"www-authenticate", b'Basic realm="llama-swap"'))
+        # At "Basic" browsers ask for a password, above and before whatever the page shows.
+        scheme = b"Bearer" if error.fault is Fault.UNAUTHORIZED_PAGE else b"Basic"
+        headers.append((b"www-authenticate", scheme + b' realm="llama-swap"'))
     return status, headers, body
 
 

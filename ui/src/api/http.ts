@@ -26,6 +26,8 @@ export function whenUnauthorized(callback: () => void): void {
 
 function withKey(init: RequestInit): RequestInit {
   const headers = new Headers(init.headers);
+  // Tells the gateway that a missing key is asked for here, so that the browser need not ask as well.
+  headers.set('X-Requested-With', 'swapyard');
   if (key !== null && !headers.has('Authorization')) headers.set('Authorization', `Bearer ${key}`);
   return { ...init, headers };
 }
