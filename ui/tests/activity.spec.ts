@@ -4,6 +4,9 @@ import { demo, type Gateway } from './support/gateway';
 import { expect, open, test, type Page } from './support/test';
 import { Wire } from './support/wire';
 
+// A gateway that no other file has asked anything: the numbers of its requests are known.
+test.use({ config: 'fresh' });
+
 const finished = (page: Page) => page.getByRole('region', { name: 'Finished requests' });
 const rows = (page: Page) => finished(page).getByRole('row').filter({ has: page.getByRole('link', { name: /^Request \d+$/ }) });
 const ids = (page: Page): Promise<number[]> =>

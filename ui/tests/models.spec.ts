@@ -6,13 +6,11 @@ import { expect, menu, open, test, type Page } from './support/test';
 const group = (page: Page, name: string) => page.getByRole('region', { name, exact: true });
 const row = (page: Page, model: string) => page.getByRole('main').getByRole('listitem').filter({ has: page.getByRole('link', { name: new RegExp(`(^|\\s)${model.replace(/[/:]/g, '.')}(\\s|$)`) }) }).first();
 
+// Whatever other tests have left behind: two models are ready, the others are not.
 test.beforeEach(async ({ gateway }) => {
+  await Promise.all(['beta', 'slow', 'org/model:7b', 'broken'].map((model) => gateway.unload(model)));
   await expect.poll(() => gateway.state('alpha')).toBe('ready');
   await expect.poll(() => gateway.state('seer')).toBe('ready');
-});
-
-test.afterEach(async ({ gateway }) => {
-  await Promise.all(['beta', 'slow', 'org/model:7b', 'broken'].map((model) => gateway.unload(model)));
 });
 
 test('50 counts, groups, states, aliases and targets are right; the unlisted model is hidden', async ({ page, gateway }) => {

@@ -42,6 +42,8 @@ function standard(): Settings {
 
 export const configs = {
   standard,
+  /** The same, for tests that count what was asked. */
+  fresh: standard,
   /** Nothing is configured. */
   empty: (): Settings => ({ models: {} }),
   /** Two models, nothing else: no profiles, no peers. */
