@@ -6,6 +6,8 @@ export default defineConfig({
   outputDir: './test-results',
   workers: 2,
   forbidOnly: !!process.env['CI'],
+  // Two browsers and their servers on two cores that others use too: once more before it counts as broken.
+  retries: process.env['CI'] ? 2 : 0,
   timeout: 60_000,
   expect: { timeout: 15_000 },
   reporter: [['list']],

@@ -58,7 +58,9 @@ test('114 with the keyboard alone: load a model, chat, stop, read the capture; t
   await page.keyboard.press('Enter');
   await expect(page.getByRole('button', { name: 'Unload beta' })).toBeVisible();
   await page.keyboard.press('Control+k');
+  await expect(page.getByRole('dialog').getByRole('combobox')).toBeFocused();
   await page.keyboard.type('chat with beta');
+  await expect(page.getByRole('dialog').getByRole('option').first()).toContainText('beta');
   await page.keyboard.press('Enter');
   const message = page.getByRole('textbox', { name: 'Message' });
   await expect(page.getByRole('combobox', { name: 'Model 1' })).toHaveValue('beta');
@@ -71,7 +73,9 @@ test('114 with the keyboard alone: load a model, chat, stop, read the capture; t
   const { id } = await gateway.row(() => page.keyboard.press('Enter'));
   await expect(page.getByRole('article', { name: 'Answer of beta' })).toContainText('stopped');
   await page.keyboard.press('Control+k');
+  await expect(page.getByRole('dialog').getByRole('combobox')).toBeFocused();
   await page.keyboard.type(String(id));
+  await expect(page.getByRole('dialog').getByRole('option').first()).toContainText(String(id));
   await page.keyboard.press('Enter');
   await expect(page.getByRole('heading', { level: 1, name: `Request ${id}` })).toBeVisible();
   const bodies = page.getByRole('button', { name: 'Bodies' });
