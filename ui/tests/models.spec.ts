@@ -25,10 +25,14 @@ test('50 counts, groups, states, aliases and targets are right; the unlisted mod
   await expect(row(page, 'slow')).toContainText('loading');
   await expect(row(page, 'north/big')).toContainText('on north');
   await expect(page.getByRole('main').getByText('hidden')).toHaveCount(0);
+  await expect(menu(page).getByRole('link', { name: /hidden/ })).toHaveCount(0);
   const selector = group(page, 'Selectors').getByRole('listitem');
   await expect(selector).toContainText('spillover');
   await expect(selector).toContainText('up to 2 each');
   await expect(selector.getByRole('link')).toHaveText(['alpha', 'beta']);
+  await menu(page).getByRole('link', { name: 'Yard' }).click();
+  await expect(page.getByRole('img', { name: /^alpha: ready/ })).toBeVisible();
+  await expect(page.getByRole('img', { name: /^hidden/ })).toHaveCount(0);
   await gateway.unload('slow');
   await loading;
 });
