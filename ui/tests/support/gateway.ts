@@ -16,25 +16,30 @@ export function demo(name: string, { load = 0, pace = 1000 }: { load?: number; p
   return `${JSON.stringify(python)} -m swapyard.demo.server --port \${PORT} --name ${name} --load-seconds ${load} --tokens-per-second ${pace}`;
 }
 
-export function freePort(): Promise<number> {
-  return new Promise((done, fail) => {
+/** Listens on a port of 127.0.0.1 for a moment, 0 for any; null when somebody has it. */
+function tried(port: number): Promise<number | null> {
+  return new Promise((done) => {
     const server = createServer();
-    server.once('error', fail);
-    server.listen(0, '127.0.0.1', () => {
+    server.once('error', () => done(null));
+    server.listen(port, '127.0.0.1', () => {
       const address = server.address();
-      server.close(() => (address !== null && typeof address === 'object' ? done(address.port) : fail(new Error('no port'))));
+      server.close(() => done(address !== null && typeof address === 'object' ? address.port : null));
     });
   });
 }
 
-// Ports for models: below the range from which the system gives out ports by itself, a stretch for each gateway.
+// Ports for models: below the range from which the system gives out ports by itself, a stretch for each gateway, and
+// by chance, because several runs may share a machine.
 const firstModelPort = 11_000;
-const portsEach = 40;
-let started = 0;
+const lastModelPort = 31_000;
+const portsEach = 20;
 
-function modelPorts(): number {
-  const worker = Number(process.env['TEST_WORKER_INDEX'] ?? 0);
-  return firstModelPort + ((worker * 8 + started++) % 500) * portsEach;
+async function modelPorts(): Promise<number> {
+  for (;;) {
+    const start = firstModelPort + portsEach * Math.floor((Math.random() * (lastModelPort - firstModelPort)) / portsEach);
+    const stretch = Array.from({ length: portsEach }, (_, index) => start + index);
+    if (!(await Promise.all(stretch.map(tried))).includes(null)) return start;
+  }
 }
 
 export type Settings = Record<string, unknown>;
@@ -59,7 +64,9 @@ export class Gateway {
   }
 
   static async start(settings: Settings): Promise<Gateway> {
-    const gateway = new Gateway(await freePort(), modelPorts());
+    const port = await tried(0);
+    if (port === null) throw new Error('no port is free');
+    const gateway = new Gateway(port, await modelPorts());
     gateway.configure(settings);
     try {
       await gateway.run();

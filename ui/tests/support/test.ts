@@ -37,13 +37,14 @@ export const test = base.extend<TestFixtures, WorkerFixtures>({
     for (const gateway of started) await gateway.stop();
   },
   problems: [
-    async ({ page }, use) => {
+    async ({ page, gateway }, use, info) => {
       const problems: string[] = [];
       page.on('pageerror', (error) => problems.push(`thrown: ${error.message}`));
       page.on('console', (message) => {
         if (message.type() === 'error' && /Content Security Policy|could not be handled/.test(message.text())) problems.push(message.text());
       });
       await use(problems);
+      if (info.status !== info.expectedStatus) await info.attach('gateway.log', { body: gateway.log.slice(-20_000), contentType: 'text/plain' });
       expect(problems).toEqual([]);
     },
     { auto: true },
