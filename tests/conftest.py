@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -293,5 +294,8 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Yard:
         finally:
             program.stop()
             assert await task == 0
+            # Nobody waits for the look at the hardware, but its files would be taken for ours.
+            for thread in [thread for thread in threading.enumerate() if thread.name == "hardware"]:
+                await asyncio.to_thread(thread.join, 20)
 
     return running
