@@ -131,15 +131,11 @@ class LoadingText:
 async def heartbeats_until_granted(lease: Lease, reply: Reply, every: float = HEARTBEAT_SECONDS) -> None:
     """Comments that no client sees, so that nothing between it and us gives up on a silent connection.
 
-    The stream begins with the first of them: whoever waits less than `every` seconds gets the upstream's own
-    status and headers.
+    The first one goes out at once: whoever has to wait at all gets an event stream with status 200.
     """
     assert lease.waiting is not None
-    while True:
-        await asyncio.wait({lease.waiting}, timeout=every)
-        if lease.waiting.done():
-            return
-        if not reply.is_ours:
-            await reply.begin_stream()
+    await reply.begin_stream()
+    while not lease.waiting.done():
         if not reply.link.congested:
             await reply.insert(sse.HEARTBEAT)
+        await asyncio.wait({lease.waiting}, timeout=every)
