@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -135,11 +134,11 @@ def test_the_answer_is_not_held_up_by_text_that_is_still_to_be_typed(
             (tmp_path / "gate").touch()
             while program.fleet.status(ModelId("m")).load_seconds is None:
                 await stream.next()
-            ready = time.monotonic()
+            typed = text_of(stream.events)
             await stream.rest()
-            assert time.monotonic() - ready < 0.25
-        # Typing the first two lines takes half a second by itself.
-        assert "loading model: m\n" not in text_of(stream.events)
+        # A piece or two may have been under way; what was not typed when the model was ready never is.
+        said_afterwards = text_of(stream.events).removeprefix(typed)
+        assert said_afterwards.index("Done!") <= 25
 
     run(main())
 
