@@ -25,6 +25,20 @@ test('104 the window of the charts can be chosen, and only new samples are fetch
   await expect.poll(() => asked.at(-1)).toMatch(/^\d{4}-\d\d-\d\dT/);
 });
 
+const twoCards = `#!/bin/sh
+case "$*" in *--loop*) ;; *) exit 1 ;; esac
+while sleep 1; do
+  echo "0, Card X, GPU-one, 50, 10, 12288, 24576, 30, 100"
+  echo "1, Card X, GPU-two, 55, 20, [N/A], [N/A], [N/A], 90"
+done
+`;
+test('105 two cards of the same name are told apart, and one without a memory sensor draws no line at zero', async ({ page, another }) => {
+  const gateway = await another(configs.plain(), { 'nvidia-smi': twoCards });
+  await open(page, 'performance', gateway.url);
+  await expect(page.getByRole('img', { name: /^GPU use: GPU 0 Card X 10.*, GPU 1 Card X 20/ })).toBeVisible({ timeout: 30_000 });
+  await expect(page.getByRole('img', { name: /^GPU memory: GPU 0 Card X 12.*GPU 1 Card X –$/ })).toBeVisible();
+});
+
 test('107 while the tab is hidden nothing is fetched, and on return the data go on', async ({ page }) => {
   await page.clock.install();
   await open(page, 'performance');

@@ -1,6 +1,6 @@
 /** A real swapyard with demonstration models, on free ports, in a folder of its own, ended by its pid. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -54,6 +54,10 @@ export class Gateway {
     private readonly startPort: number,
   ) {}
 
+  private get tools(): string {
+    return join(this.folder, 'bin');
+  }
+
   get url(): string {
     return `http://127.0.0.1:${this.port}`;
   }
@@ -63,11 +67,14 @@ export class Gateway {
     return this.output;
   }
 
-  static async start(settings: Settings): Promise<Gateway> {
+  /** `tools` are scripts by name, found before those of the machine: a card's own tool, say. */
+  static async start(settings: Settings, tools: Record<string, string> = {}): Promise<Gateway> {
     const port = await tried(0);
     if (port === null) throw new Error('no port is free');
     const gateway = new Gateway(port, await modelPorts());
     gateway.configure(settings);
+    mkdirSync(gateway.tools);
+    for (const [name, script] of Object.entries(tools)) writeFileSync(join(gateway.tools, name), script, { mode: 0o755 });
     try {
       await gateway.run();
     } catch (error) {
@@ -87,7 +94,7 @@ export class Gateway {
     const child = spawn(
       python,
       ['-m', 'swapyard', '-config', join(this.folder, 'config.yaml'), '-listen', `127.0.0.1:${this.port}`],
-      { cwd: this.folder, env: { ...process.env, XDG_STATE_HOME: join(this.folder, 'state') }, stdio: ['ignore', 'pipe', 'pipe'] },
+      { cwd: this.folder, env: { ...process.env, XDG_STATE_HOME: join(this.folder, 'state'), PATH: `${this.tools}:${process.env['PATH'] ?? ''}` }, stdio: ['ignore', 'pipe', 'pipe'] },
     );
     this.child = child;
     const keep = (data: Buffer): void => void (this.output = (this.output + data.toString()).slice(-200_000));

@@ -5,7 +5,7 @@ import { Gateway, type Settings } from './gateway';
 
 interface TestFixtures {
   /** Starts a gateway of the test's own; it is gone when the test ends. */
-  another: (settings: Settings) => Promise<Gateway>;
+  another: (settings: Settings, tools?: Record<string, string>) => Promise<Gateway>;
   /** Errors that the page threw or that broke its security policy; empty at the end of every test. */
   problems: string[];
 }
@@ -29,8 +29,8 @@ export const test = base.extend<TestFixtures, WorkerFixtures>({
   baseURL: async ({ gateway }, use) => use(gateway.url),
   another: async ({}, use) => {
     const started: Gateway[] = [];
-    await use(async (settings) => {
-      const gateway = await Gateway.start(settings);
+    await use(async (settings, tools) => {
+      const gateway = await Gateway.start(settings, tools);
       started.push(gateway);
       return gateway;
     });
