@@ -6,10 +6,9 @@ export default defineConfig({
   outputDir: './test-results',
   workers: 2,
   forbidOnly: !!process.env['CI'],
-  // Two browsers and their servers on two cores that others use too: once more before it counts as broken.
+  // Two browsers and their servers on two cores that others use too: once more before it counts as
+  // broken; what needed another try is listed as flaky.
   retries: process.env['CI'] ? 2 : 0,
-  // A second try where the machine is not ours; what needed one is listed as flaky.
-  retries: process.env['CI'] ? 1 : 0,
   timeout: 60_000,
   expect: { timeout: 15_000 },
   reporter: [['list']],
