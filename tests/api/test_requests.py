@@ -60,6 +60,7 @@ def test_a_request_is_listed_while_it_is_under_way(run: Run, yard: Yard, ask: As
             (row,) = await listed(port, ask)
             assert (row["model"], row["req_path"], row["method"]) == ("slow", "/v1/chat/completions", "POST")
             assert row["remote_ip"] == "10.0.0.7" and "secret" not in json.dumps(row)
+            assert row["details"]["phase"] == "loading" and row["details"]["wait_reason"] == "loading"
             (tmp_path / "gate").touch()
             assert (await task)[0] == 200
             assert await listed(port, ask) == []
@@ -149,6 +150,23 @@ def test_the_activity_log_has_a_row_for_each_metered_request_failures_too(
             assert statistics["total_requests"] == 2
             statistics = json.loads((await ask(port, "GET /api/metrics/stats?model=m"))[2])
             assert statistics["total_requests"] == 1
+
+    run(main())
+
+
+def test_requests_are_found_by_the_session_that_a_configured_header_names(
+    run: Run, yard: Yard, ask: Ask, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        text = config(tmp_path) + "\nui: {activity: {session_id: [X-Trace-ID, Authorization, X-Session-ID]}}"
+        async with yard(text) as (port, program):
+            await ask(port, CHAT, {**JSON, "X-Session-ID": "one", "Authorization": "Bearer secret"}, BODY)
+            await ask(port, CHAT, {**JSON, "x-session-id": "one", "x-trace-id": "two"}, BODY)
+            await ask(port, CHAT, JSON, BODY)
+            found = await rows(port, program, ask)
+            assert [row["details"]["session"] for row in found] == ["", "two", "one"]
+            assert [row["id"] for row in await rows(port, program, ask, "?session=two")] == [2]
+            assert [row["id"] for row in await rows(port, program, ask, "?session=one&session=two")] == [2, 1]
 
     run(main())
 

@@ -91,7 +91,16 @@ def reference_database(path: Path, rows: int) -> None:
 
 def test_a_row_comes_back_as_the_api_shows_it(store: ActivityStore) -> None:
     store.add(
-        [row(error_msg="broke", metadata={"selector": "best"}, queue_ms=1.5, key="abc", arrived_at=999.5)]
+        [
+            row(
+                error_msg="broke",
+                metadata={"selector": "best"},
+                queue_ms=1.5,
+                key="abc",
+                session="s-1",
+                arrived_at=999.5,
+            )
+        ]
     )
     (shown,) = store.page(ActivityQuery(), lambda ids: set(ids))["data"]
     assert shown.pop("timestamp").startswith("1970-01-01T")
@@ -100,6 +109,7 @@ def test_a_row_comes_back_as_the_api_shows_it(store: ActivityStore) -> None:
         "arrived_at": rfc3339(999.5),
         "requested_model": "",
         "key": "abc",
+        "session": "s-1",
         "wait_reason": "",
         "queue_ms": 1.5,
         "load_ms": None,
@@ -289,6 +299,28 @@ def test_a_missing_record_of_the_migrations_is_completed(path: Path) -> None:
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT version_id FROM goose_db_version").fetchall() == [(0,), (1,)]
     connection.close()
+
+
+def test_a_file_of_a_version_without_sessions_gets_the_column_and_keeps_its_rows(path: Path) -> None:
+    store = ActivityStore.open(path)
+    store.add([row("old")])
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE activity_details DROP COLUMN session")
+    connection.commit()
+    connection.close()
+    store = ActivityStore.open(path)
+    store.add([row("new", session="s-1")])
+    page = store.page(ActivityQuery(), lambda _: set())
+    assert [shown["details"]["session"] for shown in page["data"]] == ["s-1", ""]
+    store.close()
+
+
+def test_rows_are_found_by_session(store: ActivityStore) -> None:
+    store.add([row(session="a"), row(session="b"), row()])
+    assert ids(store, sessions=("a",)) == [1]
+    assert ids(store, sessions=("a", "b")) == [2, 1]
+    assert ids(store, text="B") == [2]
 
 
 def test_a_table_of_another_shape_is_refused_by_name(path: Path) -> None:

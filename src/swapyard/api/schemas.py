@@ -172,6 +172,15 @@ class Reload(TypedDict):
     warnings: list[str]
 
 
+class InflightDetails(TypedDict):
+    """What the original does not tell; `wait_reason` is empty for a request that does not wait."""
+
+    request_id: str
+    session: str
+    phase: Literal["queued", "loading", "relaying"]
+    wait_reason: str
+
+
 class InflightRequest(TypedDict):
     id: str
     timestamp: str
@@ -183,6 +192,7 @@ class InflightRequest(TypedDict):
     resp_headers: dict[str, str]
     resp_bytes: int
     elapsed_ms: int
+    details: InflightDetails
     metadata: NotRequired[dict[str, str]]
 
 
@@ -207,6 +217,7 @@ class ActivityDetails(TypedDict):
     arrived_at: str
     requested_model: str
     key: str
+    session: str
     wait_reason: str
     queue_ms: float | None
     load_ms: float | None

@@ -43,13 +43,15 @@ class Recorder:
         watched: Callable[[], bool] = lambda: True,
         recorded: Callable[[Sequence[ActivityRow]], None] | None = None,
         redact: Iterable[str] = (),
+        session_headers: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """`watched` says whether anybody would get an InflightChanged notice; unwatched ones are not made.
 
         `recorded` gets committed rows on the event loop, batch by batch, for counters.  `redact` names
-        headers that are blanked out besides those that always are.
+        headers that are blanked out besides those that always are; `session_headers` those that may say which
+        session a request belongs to, the first that is not empty does.
         """
         self.store = store
         self.captures = captures
@@ -59,6 +61,7 @@ class Recorder:
             clock=clock,
             call_later=lambda delay, function: asyncio.get_running_loop().call_later(delay, function),
             redacted=redaction(redact),
+            session_headers=session_headers,
         )
         self._publish = publish
         self._recorded = recorded
@@ -72,20 +75,21 @@ class Recorder:
         self._request_bodies_bytes = 0
         self._hooks = Hooks(
             clock=clock,
-            answered=self.inflight.answered,
+            moved=self.inflight.moved,
             hand_over=self._hand_over,
             keep_request_body=self._keep_request_body,
         )
-        self.redact(redact)
+        self.look_at(redact=redact, session_headers=session_headers)
 
     def start(self) -> None:
         """Begin to write; on the event loop that notices are published on."""
         self._loop = asyncio.get_running_loop()
         self._writer.start()
 
-    def redact(self, names: Iterable[str]) -> None:
-        """Take over a changed list of headers to blank out."""
-        self.inflight.redacted = self._writer.redacted = redaction(names)
+    def look_at(self, *, redact: Iterable[str], session_headers: Sequence[str]) -> None:
+        """Take over changed lists of headers to blank out and of those that name a session."""
+        self.inflight.redacted = self._writer.redacted = redaction(redact)
+        self.inflight.session_headers = self._writer.session_headers = tuple(session_headers)
 
     def begin(
         self,

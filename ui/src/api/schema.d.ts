@@ -654,6 +654,8 @@ export interface components {
             requested_model: string;
             /** Resp Bytes */
             resp_bytes: number;
+            /** Session */
+            session: string;
             /** Wait Reason */
             wait_reason: string;
         };
@@ -969,6 +971,23 @@ export interface components {
             /** Requests */
             requests: components["schemas"]["InflightRequest"][];
         };
+        /**
+         * InflightDetails
+         * @description What the original does not tell; `wait_reason` is empty for a request that does not wait.
+         */
+        InflightDetails: {
+            /**
+             * Phase
+             * @enum {string}
+             */
+            phase: "queued" | "loading" | "relaying";
+            /** Request Id */
+            request_id: string;
+            /** Session */
+            session: string;
+            /** Wait Reason */
+            wait_reason: string;
+        };
         /** InflightRemove */
         InflightRemove: {
             /** Id */
@@ -981,6 +1000,7 @@ export interface components {
         };
         /** InflightRequest */
         InflightRequest: {
+            details: components["schemas"]["InflightDetails"];
             /** Elapsed Ms */
             elapsed_ms: number;
             /** Id */
@@ -1659,6 +1679,12 @@ export interface operations {
                 end?: string;
                 min_id?: number;
                 max_id?: number;
+                status?: string[];
+                path?: string[];
+                key?: string[];
+                session?: string[];
+                request_id?: string;
+                q?: string;
                 limit?: number;
                 page?: number;
                 sort?: string;
