@@ -1,6 +1,10 @@
 /** Activity: what is in flight, what is finished, finding and exporting it. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { configs } from './support/configs';
-import { demo, type Gateway } from './support/gateway';
+import { demo, python, type Gateway } from './support/gateway';
 import { expect, open, test, type Page } from './support/test';
 import { Wire } from './support/wire';
 
@@ -256,6 +260,34 @@ test('29 rows of one model with errors of the last hour, in one address that wor
   await check(other);
 });
 
+test('what is looked for is found even where far more is kept than fits into the page', async ({ page, another }) => {
+  const folder = mkdtempSync(join(tmpdir(), 'swapyard-activity-'));
+  const store = join(folder, 'activity.db');
+  const script = `
+import sys, time
+from pathlib import Path
+from swapyard.observe.activity import ActivityRow
+from swapyard.observe.store import ActivityStore
+from swapyard.observe.usage import NOTHING
+def row(number):
+    return ActivityRow(0, time.time(), "alpha", "/v1/chat/completions", "", 503 if number == 40 else 200, NOTHING, 5, "", {},
+                       request_id=f"r-{number}", session="needle" if number == 40 else "hay")
+store = ActivityStore.open(Path(sys.argv[1]))
+store.add([row(number) for number in range(1, 6101)])
+store.close()`;
+  execFileSync(python, ['-c', script, store]);
+  const gateway = await another({ ...configs.plain(), store: { path: store } });
+  await open(page, 'activity?session=needle', gateway.url);
+  await expect(rows(page)).toHaveCount(1);
+  expect(await ids(page)).toEqual([40]);
+  await page.getByRole('button', { name: 'Clear filters' }).click();
+  await expect(rows(page)).toHaveCount(25);
+  await expect(finished(page)).toContainText('of 6,100 requests are loaded');
+  await page.getByRole('searchbox', { name: 'Search in requests' }).fill('r-41');
+  await expect(finished(page)).toContainText('111 rows · page 1 of 5');
+  rmSync(folder, { recursive: true });
+});
+
 test('30 a failed request is marked by more than colour, and its error can be read', async ({ page, gateway }) => {
   await gateway.chat('alpha', { status: 502, error: 'the card has fallen off the bus' });
   await open(page, 'activity?status=502');
@@ -339,8 +371,18 @@ test('36 the session is the first of the configured headers', async ({ page, gat
   await open(page, 'activity');
   const end = await gateway.stream('alpha', { say: 'word '.repeat(4000), pace: 20, piece: 5 }, { 'x-trace-id': 'trace-7', 'X-Session-ID': 'other' });
   await expect(inflight(page).getByRole('listitem')).toContainText('trace-7');
-  await end();
+  await gateway.row(end);
   await expect(inflight(page).getByRole('listitem')).toHaveCount(0);
+  await gateway.row(() => gateway.chat('alpha', { say: 'no session' }));
+  await page.getByRole('region', { name: 'Filters and sums' }).getByRole('button', { name: 'Session', exact: true }).click();
+  await page.getByRole('checkbox', { name: /^trace-7/ }).check();
+  await page.keyboard.press('Escape');
+  await finished(page).getByRole('button', { name: 'Columns' }).click();
+  await finished(page).getByRole('checkbox', { name: 'Session' }).check();
+  await page.keyboard.press('Escape');
+  await expect(rows(page)).toHaveCount(1);
+  await expect(rows(page).locator('td.session')).toHaveText('trace-7');
+  await expect(page).toHaveURL(/session=trace-7/);
 });
 
 test('37 without any activity there are placeholders and zero totals', async ({ page, another }) => {

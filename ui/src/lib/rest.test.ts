@@ -64,6 +64,11 @@ test('the oldest requests of a model hold its leases; where none are told, an an
   const requests = [tracked('1', 'a', 9), tracked('2', 'a', 9), tracked('3', 'b'), tracked('4', 'c', 5), tracked('5', 'c')];
   const leases: Record<string, number> = { a: 1, b: 1 };
   expect([...leaseHolders(requests, (model) => leases[model])]).toEqual(['1', '3', '4']);
+  const told = (id: string, phase: 'queued' | 'relaying'): Tracked => ({
+    startedAt: 0,
+    request: { id, model: 'a', details: { request_id: '', session: '', phase, wait_reason: '' } } as Inflight,
+  });
+  expect([...leaseHolders([told('1', 'queued'), told('2', 'relaying')], () => 1)]).toEqual(['2']);
 });
 
 describe('errors say their reason', () => {
