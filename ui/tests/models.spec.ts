@@ -178,6 +178,17 @@ test('62 time left, command, port, process and memory of a model are shown and g
   await expect(page.getByRole('status').filter({ hasText: 'beta stays' })).toBeVisible();
 });
 
+test('a request under way says that its model loads for it, on the activity page and on that of the model', async ({ page, gateway }) => {
+  await open(page, 'activity');
+  const end = await gateway.stream('slow', { say: 'at last' });
+  const row = page.getByRole('region', { name: 'In flight' }).getByRole('listitem').filter({ hasText: 'slow' });
+  await expect(row).toContainText('model loads');
+  await page.goto(page.url().replace('activity', 'models/slow'));
+  await expect(page.getByRole('region', { name: 'Requests in order' }).getByRole('listitem')).toContainText('model loads');
+  await end();
+  await gateway.unload('slow');
+});
+
 test.describe('one model at a time', () => {
   let gateway: Gateway;
   test('who waits for what, and why, is on the landing page and on the model', async ({ page, another }) => {
@@ -190,6 +201,9 @@ test.describe('one model at a time', () => {
     await expect(page.getByRole('region', { name: 'In flight' }).getByRole('listitem').filter({ hasText: 'beta' })).toContainText(/alpha/);
     await open(page, 'models/beta', gateway.url);
     await expect(page.getByRole('region', { name: 'Now' })).toContainText('1 request waiting');
+    const mine = page.getByRole('region', { name: 'Requests in order' }).getByRole('listitem');
+    await expect(mine).toContainText('waiting');
+    await expect(mine).toContainText('alpha: 1 in flight');
     await end();
     await waiting;
     await expect(page.getByRole('region', { name: 'Loads and unloads' })).toContainText('loaded');
