@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from swapyard.bus import Bus, Gap, Subscription
-from swapyard.notices import ActivityRecorded, Notice, ProfileChanged
+from swapyard.bus import LOG_LIMIT_BYTES, Bus, Gap, Subscription
+from swapyard.notices import ActivityRecorded, LogWritten, Notice, ProfileChanged
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -69,6 +69,24 @@ def test_a_watcher_that_falls_behind_loses_the_oldest_and_is_told_how_many(run: 
             bus.close()
             assert await everything(slow) == [3, ActivityRecorded(3), ActivityRecorded(4)]
             assert await everything(quick) == [ActivityRecorded(number) for number in range(5)]
+
+    run(main())
+
+
+def test_a_watcher_that_falls_behind_holds_a_bounded_amount_of_log_text(run: Run) -> None:
+    async def main() -> None:
+        bus = Bus()
+        chunk = LogWritten("upstream", b"x" * 65536)
+        fit = LOG_LIMIT_BYTES // 65536
+        with bus.subscribe() as slow, bus.subscribe() as quick:
+            bus.publish(ActivityRecorded(1))
+            for _ in range(fit + 3):
+                bus.publish(chunk)
+                await quick.next()
+            bus.publish(ActivityRecorded(2))
+            bus.close()
+            assert await everything(slow) == [4, *[chunk] * fit, ActivityRecorded(2)]
+            assert await everything(quick) == [chunk, ActivityRecorded(2)]
 
     run(main())
 

@@ -44,6 +44,7 @@ def routes(services: Services) -> APIRouter:
         headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
         if request.scope.get("head"):
             return Response(headers=headers)
+        services.watchers.admit()
         return StreamingResponse(stream(frozenset(without)), headers=headers)
 
     async def stream(without: frozenset[str]) -> AsyncIterator[bytes]:

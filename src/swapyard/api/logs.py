@@ -56,6 +56,8 @@ def routes(services: Services) -> APIRouter:
         if request.scope.get("head"):
             return Response(headers=headers)
 
+        services.watchers.admit()
+
         async def text() -> AsyncIterator[bytes]:
             with services.logs.follow(source, history="no-history" not in request.query_params) as follower:
                 async for data in follower:
