@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from swapyard import notices
-from swapyard.api import gate
+from swapyard.api import gate, schemas
 from swapyard.api.models import status_json
 from swapyard.api.services import Services
 from swapyard.bus import Gap
@@ -35,7 +35,11 @@ def routes(services: Services) -> APIRouter:
     checks = [Depends(gate.key_check(services)), Depends(gate.site_check)]
     router = APIRouter(dependencies=checks, tags=["events"])
 
-    @router.get("/api/events", response_class=StreamingResponse)
+    @router.get(
+        "/api/events",
+        response_class=StreamingResponse,
+        responses=schemas.of_text("text/event-stream"),
+    )
     async def events(request: Request, without: Annotated[list[str], Query()] = []) -> Response:  # noqa: B006
         """Server-sent events; each `data` is an envelope {type, data} whose `data` is JSON in a string.
 

@@ -12,6 +12,17 @@ from typing_extensions import TypedDict
 from swapyard.observe.timestamps import rfc3339
 
 
+def of_text(media: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route whose answer is text of this media type."""
+    return {200: {"content": {media: {"schema": {"type": "string"}}}}}
+
+
+def in_query(name: str, kind: str) -> dict[str, Any]:
+    """A query parameter that is read leniently by hand, so that only the document knows its type."""
+    schema = {"type": kind, **({"items": {"type": "string"}} if kind == "array" else {})}
+    return {"name": name, "in": "query", "required": False, "schema": schema}
+
+
 def instant(at: float | None) -> str | None:
     return None if at is None else rfc3339(at)
 
@@ -165,6 +176,12 @@ class Profiles(TypedDict):
 
 class ActiveProfile(TypedDict):
     active: str | None
+
+
+class WantedProfile(TypedDict):
+    """A profile's id; null or "" for none."""
+
+    name: str | None
 
 
 class Reload(TypedDict):

@@ -1540,7 +1540,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/event-stream": string;
+                };
             };
             /** @description A refusal */
             default: {
@@ -1900,7 +1902,9 @@ export interface operations {
     };
     performance_api_performance_get: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1909,6 +1913,15 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Performance"];
+                };
+            };
+            /** @description Monitoring is switched off */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1963,9 +1976,12 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: {
+        requestBody: {
             content: {
-                "application/json": Record<string, never>;
+                "application/json": {
+                    /** Name */
+                    name: string | null;
+                };
             };
         };
         responses: {
@@ -2000,6 +2016,15 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description A shutdown has begun */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2119,7 +2144,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/plain": string;
+                };
             };
             /** @description A refusal */
             default: {
@@ -2134,7 +2161,9 @@ export interface operations {
     };
     combined_logs_stream_get: {
         parameters: {
-            query?: never;
+            query?: {
+                "no-history"?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2146,7 +2175,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/plain": string;
+                };
             };
             /** @description A refusal */
             default: {
@@ -2161,7 +2192,9 @@ export interface operations {
     };
     one_logs_stream__name__get: {
         parameters: {
-            query?: never;
+            query?: {
+                "no-history"?: string;
+            };
             header?: never;
             path: {
                 name: string;
@@ -2175,7 +2208,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/plain": string;
+                };
             };
             /** @description A refusal */
             default: {
@@ -2202,7 +2237,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/plain": string;
+                };
             };
             /** @description A refusal */
             default: {
