@@ -150,7 +150,7 @@ def test_the_activity_log_has_a_row_for_each_metered_request_failures_too(
             assert statistics["total_requests"] == 2
             statistics = json.loads((await ask(port, "GET /api/metrics/stats?model=m"))[2])
             assert statistics["total_requests"] == 1
-            both = "GET /api/metrics/stats?model=nobody&model=m"
+            both = "GET /api/metrics/stats?model=never-asked&model=m"
             assert json.loads((await ask(port, both))[2])["total_requests"] == 0
 
     run(main())
