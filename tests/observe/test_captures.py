@@ -96,6 +96,7 @@ def test_a_difference_comes_back_exactly(size: int) -> None:
 
 
 def test_storing_again_replaces_and_makes_newest() -> None:
+    """Vector B5."""
     shelf = Shelf(10)
     for capture_id, size in ((1, 4), (2, 4), (1, 2)):
         assert shelf.put_packed(capture_id, bytes(size), 0)
@@ -103,6 +104,7 @@ def test_storing_again_replaces_and_makes_newest() -> None:
 
 
 def test_what_exceeds_the_budget_is_refused_and_the_old_one_stays() -> None:
+    """Vector B6."""
     shelf = Shelf(10)
     shelf.put_packed(2, bytes(4), 0)
     shelf.put_packed(1, bytes(2), 0)
@@ -111,6 +113,7 @@ def test_what_exceeds_the_budget_is_refused_and_the_old_one_stays() -> None:
 
 
 def test_the_oldest_make_room() -> None:
+    """Vector B7."""
     shelf = Shelf(10)
     shelf.put_packed(2, bytes(4), 0)
     shelf.put_packed(1, bytes(2), 0)

@@ -151,6 +151,7 @@ def test_empty_members_are_left_out_of_a_row(store: ActivityStore) -> None:
 
 @pytest.mark.parametrize(("rows", "pages"), [(0, 0), (1, 1), (25, 1), (26, 2)])
 def test_pages_are_counted_up(store: ActivityStore, rows: int, pages: int) -> None:
+    """Vector A7."""
     if rows:
         store.add([row() for _ in range(rows)])
     page = store.page(ActivityQuery(), lambda _: set())
@@ -159,6 +160,7 @@ def test_pages_are_counted_up(store: ActivityStore, rows: int, pages: int) -> No
 
 
 def test_only_the_newest_rows_stay_in_memory() -> None:
+    """Vector A8."""
     store = ActivityStore.open(None, rows_in_memory=2)
     for _ in range(5):
         store.add([row()])
@@ -175,6 +177,7 @@ def test_a_cap_that_is_none_means_a_thousand(rows_in_memory: int) -> None:
 
 
 def test_filters_are_joined(store: ActivityStore) -> None:
+    """Vector A9."""
     store.add([row(model, 1000 + place) for place, model in enumerate(["m1", "m2", "m1", "m2", "m1"])])
     query = ActivityQuery(models=("m1",), start=1001, min_id=2, max_id=5, limit=1)
     page = store.page(query, lambda _: set())
