@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 CONFORMANCE ?= ../shared/conformance
 UI     := src/swapyard/web/ui/index.html
 
-.PHONY: help demo test check format conformance ui types check-ui test-ui screenshots bench clean
+.PHONY: help demo test check format conformance ui types check-ui test-ui screenshots bench wheel test-compiled clean
 
 help:
 	@echo "make demo         set up and run two demonstration models behind one address"
@@ -21,6 +21,8 @@ help:
 	@echo "make test-ui      browser tests: the real server, the demonstration models, Chromium"
 	@echo "make screenshots  pictures of every page in both themes and two sizes, in screenshots/"
 	@echo "make bench        measure against a direct connection (OTHER='server -config {config} -listen {listen}')"
+	@echo "make wheel        build the wheel into dist/, its hot modules compiled (SWAPYARD_PURE=1: none)"
+	@echo "make test-compiled  run the tests against that wheel"
 	@echo "make conformance  run the black-box suite in $(CONFORMANCE)"
 
 $(STAMP): pyproject.toml
@@ -28,8 +30,25 @@ $(STAMP): pyproject.toml
 	  { echo "swapyard needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	SWAPYARD_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $@
+
+wheel: $(STAMP) $(UI)
+	@rm -f dist/swapyard-*.whl
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/swapyard-*.whl
+
+COMPILED := .cache/compiled
+
+# The tests of what is compiled, and of everything that goes through it.
+test-compiled: wheel
+	test -x $(COMPILED)/bin/python || $(PYTHON) -m venv $(COMPILED)
+	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check dist/swapyard-*.whl --group dev
+	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/swapyard-*.whl
+	$(COMPILED)/bin/python -I tools/is_compiled.py
+	$(COMPILED)/bin/python -m pytest -m 'not engine' $(or $(ARGS),tests/api tests/app tests/end_to_end tests/observe \
+	  tests/proxy tests/scheduling tests/web tests/test_bus.py tests/test_dispatcher.py)
 
 demo: $(STAMP) $(UI)
 	@exec $(BIN)/swapyard demo
@@ -98,4 +117,4 @@ screenshots: $(STAMP) $(NODE_MODULES) $(UI) $(CHROMIUM)
 	cd ui && CHROMIUM=$(CHROMIUM) npm run screenshots -- $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) $(COMPILED) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -20,6 +20,7 @@ from swapyard.app.program import Program
 from swapyard.config.load import load
 from swapyard.notices import ModelPreloaded, StateChanged, WaitingChanged
 from swapyard.observe.logs import Source
+from swapyard.proxy import serve
 from swapyard.scheduling.events import LeaseReleased
 from swapyard.types import ModelId, State, Ticket
 from swapyard.web.server import bind
@@ -46,6 +47,17 @@ def test_it_says_where_it_listens_and_how_it_schedules_and_repeats_warnings(run:
             assert f"swapyard listening on http://127.0.0.1:{port}" in text
             assert "scheduler: serial" in text and "unknownKey" in text
             assert "reachable from other machines" not in text
+
+    run(main())
+
+
+def test_the_debug_log_says_whether_the_data_path_is_compiled(run: Run, yard: Yard) -> None:
+    kind = "pure Python" if Path(serve.__file__).suffix == ".py" else "compiled"
+
+    async def main() -> None:
+        async with yard(f"{BOTH}\nlogLevel: debug") as (_, program):
+            text = program.logs.history(Source.PROXY).decode()
+            assert f"[DEBUG] the data path is {kind}\n" in text
 
     run(main())
 

@@ -10,7 +10,7 @@ import pytest
 
 from swapyard.observe.capture_codec import Capture, from_cbor, pack, pack_difference, to_cbor, unpack
 from swapyard.observe.captures import WAITING_LIMIT_BYTES, Captures, parts_for
-from swapyard.observe.exchange import Parts
+from swapyard.observe.parts import Parts
 from swapyard.observe.shelf import Shelf, unlink
 
 EXAMPLE = Capture(

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from swapyard.notices import InflightChanged
-from swapyard.observe.exchange import Exchange, Hooks, Parts, Phase
+from swapyard.observe.exchange import Exchange, Hooks, Phase
 from swapyard.observe.header_map import SESSION_LIMIT, redaction
 from swapyard.observe.inflight import EXPLAINED_LIMIT, NOTICE_LIMIT, UPDATE_PERIOD, InflightList
+from swapyard.observe.parts import Parts
 from swapyard.observe.timestamps import rfc3339
 
 

@@ -11,11 +11,11 @@ from swapyard.proxy.routes import (
     MethodNotAllowed,
     Redirect,
     Route,
-    Stored,
     cleaned,
     find,
     redirect,
 )
+from swapyard.proxy.stored import Stored
 
 
 def route(method: str, path: str) -> Route:

@@ -269,6 +269,7 @@ class Program:
         scheduler = self._config.routing.scheduler
         log(logging.INFO, f"scheduler: {scheduler.use}, {scheduler.reason}")
         secure = "with TLS " if options.certificate else ""
+        log(logging.DEBUG, f"the data path is {'compiled' if _is_compiled() else 'pure Python'}")
         log(logging.INFO, f"swapyard listening {secure}on {options.scheme}://{options.listen}")
         if not options.listen.is_loopback:
             hint = f"-listen localhost:{options.listen.port} keeps other machines out"
@@ -339,6 +340,11 @@ class Program:
 
     def _log_access(self, scope: Scope, seconds: float) -> None:
         self.logs.log(logging.INFO, observing.access_line(scope, seconds))
+
+
+def _is_compiled() -> bool:
+    """Whether the modules that every request runs through are machine code (see docs/architecture.md)."""
+    return not (sys.modules[DataPlane.__module__].__file__ or "").endswith(".py")
 
 
 def _settle() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swapyard.observe.capture_codec import Capture, from_cbor, to_cbor
-from swapyard.observe.exchange import Parts
+from swapyard.observe.parts import Parts
 from swapyard.observe.shelf import Shelf, unlink
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Flag, StrEnum, auto
+from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from swapyard.observe.parts import Parts
 
 if TYPE_CHECKING:
     from swapyard.observe.reply import ReplyReader
@@ -24,21 +26,6 @@ _LOOK_BYTES = 2048
 _CONTENT = re.compile(
     rb'"(?:content|text|delta|reasoning_content|reasoning|thinking|partial_json|arguments|refusal)"\s*:\s*"[^"]'
 )
-
-
-class Parts(Flag):
-    """The parts of an exchange that a capture keeps."""
-
-    NONE = 0
-    REQUEST_HEADERS = auto()
-    REQUEST_BODY = auto()
-    RESPONSE_HEADERS = auto()
-    RESPONSE_BODY = auto()
-    ALL = REQUEST_HEADERS | REQUEST_BODY | RESPONSE_HEADERS | RESPONSE_BODY
-
-    def has(self, part: Parts) -> bool:
-        # Members joined by & cost a microsecond more.
-        return bool(self._value_ & part._value_)
 
 
 class Phase(StrEnum):

@@ -13,9 +13,10 @@ from contextlib import suppress
 from swapyard.notices import ActivityRecorded, InflightChanged
 from swapyard.observe.activity import CLIENT_LEFT, ActivityRow
 from swapyard.observe.captures import Captures, parts_for
-from swapyard.observe.exchange import Exchange, Headers, Hooks, Parts
+from swapyard.observe.exchange import Exchange, Headers, Hooks
 from swapyard.observe.header_map import redaction
 from swapyard.observe.inflight import InflightList
+from swapyard.observe.parts import Parts
 from swapyard.observe.store import ActivityStore
 from swapyard.observe.writer import Segment, Turn, Writer
 

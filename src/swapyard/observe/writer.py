@@ -13,8 +13,9 @@ from functools import partial
 from swapyard.observe.activity import ActivityRow, row_of
 from swapyard.observe.capture_codec import Capture
 from swapyard.observe.captures import Captures
-from swapyard.observe.exchange import Exchange, Parts
+from swapyard.observe.exchange import Exchange
 from swapyard.observe.header_map import ALWAYS_REDACTED, header_map, session_of
+from swapyard.observe.parts import Parts
 from swapyard.observe.reply import Reading, ReplyReader
 from swapyard.observe.store import ActivityStore
 
@@ -133,10 +134,10 @@ class Writer:
         self._recent_rows = 0
         self._prune_due = 0.0
         self._stretch_began = 0.0
-        self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
+        self._observer = threading.Thread(target=self._run, name="observer", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        self._observer.start()
 
     def submit(self, segment: Segment) -> bool:
         """Take a segment for observation; False if there is no room, and the segment is forgotten.
@@ -169,9 +170,9 @@ class Writer:
         self._closing = True
         self._hurry.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        if self._observer.is_alive():
+            self._observer.join(timeout)
+        return not self._observer.is_alive()
 
     @property
     def _backlog_bytes(self) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum, Flag, auto
+from enum import Enum, auto
+
+from swapyard.proxy.stored import Stored
 
 
 class ModelIn(Enum):
@@ -16,17 +18,6 @@ class ModelIn(Enum):
     PATH = auto()
     # The route serves one model whose name is part of the program (`comfyui_auto`).
     FIXED = auto()
-
-
-class Stored(Flag):
-    """The parts of an exchange that a capture keeps (specification, §5.1)."""
-
-    NOTHING = 0
-    REQUEST_HEADERS = auto()
-    REQUEST_BODY = auto()
-    RESPONSE_HEADERS = auto()
-    RESPONSE_BODY = auto()
-    EVERYTHING = REQUEST_HEADERS | REQUEST_BODY | RESPONSE_HEADERS | RESPONSE_BODY
 
 
 class Loading(Enum):

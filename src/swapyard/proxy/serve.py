@@ -9,7 +9,8 @@ from functools import partial
 from swapyard.dispatcher import Dispatcher, Lease, Loaded
 from swapyard.errors import Fault, RequestError, UpstreamError
 from swapyard.observe.activity import CLIENT_LEFT
-from swapyard.observe.exchange import Exchange, Parts, Phase
+from swapyard.observe.exchange import Exchange, Phase
+from swapyard.observe.parts import Parts
 from swapyard.observe.recorder import Recorder
 from swapyard.proxy import doors, headers, resolve, routes
 from swapyard.proxy.body import ClientLeft

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from typing import cast
+from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
@@ -63,7 +63,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpRequestParser(self)
+        # None once the connection is lost.
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         # A request behind one that said "connection: close" is no error; it is not answered.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.is_congested = False
@@ -93,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._listener.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf or self.transport.is_closing():
+        if self._parser is None or self._deaf or self.transport.is_closing():
             return
         if self._upgraded:
             self.after_upgrade += data
@@ -121,7 +122,7 @@ class Connection(asyncio.Protocol):
         if self._running is not None and not self._running.answered:
             self._running.leave()
         # The parser holds this object's methods; without it the pair is freed at once.
-        del self._parser
+        self._parser = None
 
     def pause_writing(self) -> None:
         self.is_congested = True
@@ -167,12 +168,15 @@ class Connection(asyncio.Protocol):
         self._fed_bytes = 0
         if self._header_bytes > HEAD_LIMIT_BYTES:
             return self._refuse(431, "Request Header Fields Too Large")
-        version = self._parser.get_http_version()
+        parser = self._parser
+        assert parser is not None
+        version = parser.get_http_version()
         fields = dict(reversed(self._headers))
         if b"host" not in fields and version == "1.1":
             return self._refuse(400, "Bad Request: missing required Host header")
-        keep_alive = version != "1.0" and self._parser.should_keep_alive()
-        link = self._link = Link(self, self._scope(version, fields), keep_alive)
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        scope = self._scope(parser.get_method(), version, fields)
+        link = self._link = Link(self, scope, keep_alive)
         if self._running is None or self._running.answered:
             self._start(link)
         else:  # pipelined: its turn comes when the answer before it is complete
@@ -182,10 +186,11 @@ class Connection(asyncio.Protocol):
                 self.pause_reading()
         return None
 
-    def _scope(self, version: str, fields: dict[bytes, bytes]) -> Scope:
+    def _scope(self, method: bytes, version: str, fields: dict[bytes, bytes]) -> Scope:
         """ASGI's description of the request, and `fields`: the first value under each header's name."""
-        url = httptools.parse_url(self._url)
-        raw_path = url.path or b"/"
+        # What is missing is None, whatever the stubs say.
+        url: Any = httptools.parse_url(self._url)
+        raw_path: bytes = url.path or b"/"
         path = raw_path.decode("utf-8", "replace")
         return {
             "type": "http",
@@ -195,7 +200,7 @@ class Connection(asyncio.Protocol):
             "client": self._client,
             "scheme": self._scheme,
             "root_path": "",
-            "method": self._parser.get_method().decode("ascii"),
+            "method": method.decode("ascii"),
             "path": unquote(path) if "%" in path else path,
             "raw_path": raw_path,
             "query_string": url.query or b"",

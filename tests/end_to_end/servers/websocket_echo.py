@@ -42,7 +42,8 @@ async def converse(connection: ServerConnection) -> None:
             await connection.close(4001, "not today")
         else:
             await echo(connection)
-    except ConnectionClosed:
+    except (ConnectionClosed, AttributeError):
+        # The library aborts a transport that was lost within the same turn of the loop: an AttributeError.
         pass
     print(f"closed {connection.close_code} {connection.close_reason}", flush=True)
 
