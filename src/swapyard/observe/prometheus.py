@@ -224,10 +224,14 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[_Traffic], Histogram]], ...] = (
     ),
     (
         "swapyard_first_token_seconds",
-        "Time until the first byte of the answer's body",
+        "Time from the arrival of a request until the first token of its stream",
         lambda t: t.first_token,
     ),
-    ("swapyard_request_seconds", "Time until the last byte of the answer", lambda t: t.request),
+    (
+        "swapyard_request_seconds",
+        "Time from the arrival of a request until the last byte of the answer",
+        lambda t: t.request,
+    ),
 )
 
 
