@@ -557,7 +557,7 @@ def test_what_passes_faster_than_it_can_be_observed_costs_the_capture_first(
             exchange.body(b"x" * 65_536)
         exchange.body(b'","usage":{"prompt_tokens":3}}' if facts is JSON else STREAM_END)
         recorder.end(exchange)
-        assert 0 < recorder.lost["body_bytes"] < 1001 * 65_536
+        assert 0 < recorder.lost().body_bytes < 1001 * 65_536
         recorder.start()
         await recorder.flushed()
         page = recorder.store.page(ActivityQuery(), recorder.captures.has)
@@ -575,7 +575,7 @@ def test_rows_beyond_what_may_wait_are_counted_as_lost(caplog: pytest.LogCapture
         recorder = Recorder(ActivityStore.open(None), Captures(0), publish=lambda _: None)
         for _ in range(BACKLOG_LIMIT_ITEMS + 5):
             recorder.end(recorder.begin(method="POST", path="/infill", model="m"))
-        assert recorder.lost["rows"] == 5
+        assert recorder.lost().rows == 5
         assert caplog.text.count("rows are lost") == 1
         recorder.start()
         await recorder.close(timeout=30)

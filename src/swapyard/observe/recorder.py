@@ -16,6 +16,7 @@ from swapyard.observe.captures import Captures, parts_for
 from swapyard.observe.exchange import Exchange, Headers, Hooks, Parts
 from swapyard.observe.header_map import redaction
 from swapyard.observe.inflight import InflightList
+from swapyard.observe.prometheus import Lost
 from swapyard.observe.store import ActivityStore
 from swapyard.observe.writer import Segment, Turn, Writer
 
@@ -176,14 +177,9 @@ class Recorder:
         if not await asyncio.to_thread(self._writer.close, timeout):
             log.error("the activity log could not be completed within %g s", timeout)
 
-    @property
-    def lost(self) -> dict[str, int]:
-        """What observing had to give up so far: rows, body bytes not looked at, captures not packed."""
-        return {
-            "rows": self._writer.lost_rows,
-            "body_bytes": self._writer.lost_bytes,
-            "captures": self.captures.dropped,
-        }
+    def lost(self) -> Lost:
+        """What observing had to give up so far."""
+        return Lost(self._writer.lost_rows, self.captures.dropped, self._writer.lost_bytes)
 
     def _hand_over(self, exchange: Exchange) -> None:
         chunks, size_bytes = exchange.chunks, exchange.chunks_bytes
