@@ -2,7 +2,7 @@
 import { configs } from './support/configs';
 import { demo } from './support/gateway';
 import { brightness } from './support/screen';
-import { expect, menu, open, test } from './support/test';
+import { expect, menu, open, test, sidebarModels } from './support/test';
 import { Wire } from './support/wire';
 
 const pages = {
@@ -181,7 +181,7 @@ test('the command palette goes to a page, a model, and runs an action', async ({
   await page.keyboard.press('Control+k');
   await page.getByRole('combobox', { name: 'Command' }).fill('load alpha');
   await page.keyboard.press('Enter');
-  await expect(menu(page).getByRole('link', { name: 'ready alpha' })).toBeVisible();
+  await expect(sidebarModels(page).getByRole('link', { name: 'ready alpha' })).toBeVisible();
 });
 
 test('keys lead to pages, and ? explains them', async ({ page }) => {

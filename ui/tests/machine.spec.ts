@@ -1,6 +1,6 @@
 /** Performance, hardware, settings: what the machine does, what it is, and how the page looks. */
 import { configs } from './support/configs';
-import { expect, menu, open, test, type Page } from './support/test';
+import { expect, menu, open, test, type Page, sidebarModels } from './support/test';
 import { brightness } from './support/screen';
 import { Wire } from './support/wire';
 
@@ -23,6 +23,21 @@ test('104 the window of the charts can be chosen, and only new samples are fetch
   await expect.poll(() => asked.length).toBeGreaterThan(1);
   // After the first complete answer every further one is for what came since.
   await expect.poll(() => asked.at(-1)).toMatch(/^\d{4}-\d\d-\d\dT/);
+});
+
+test('104 the charts ask for samples now and then, not without a break', async ({ page }) => {
+  const asked: string[] = [];
+  page.on('request', (request) => {
+    if (samples(request.url())) asked.push(request.url());
+  });
+  await page.clock.install();
+  await open(page, 'performance');
+  await expect(page.getByRole('heading', { name: 'CPU' })).toBeVisible();
+  await expect.poll(() => asked.length).toBeGreaterThan(1);
+  const before = asked.length;
+  for (let second = 0; second < 20; second++) await page.clock.runFor('00:01');
+  expect(asked.length - before).toBeGreaterThan(1);
+  expect(asked.length - before).toBeLessThanOrEqual(5);
 });
 
 const twoCards = `#!/bin/sh
@@ -127,7 +142,7 @@ test('the configuration is reloaded from the page, and what is wrong with it is 
   await open(page, 'settings', gateway.url);
   gateway.configure({ ...configs.plain(), models: { gamma: { cmd: 'true ${PORT}' } }, groups: {} });
   await page.getByRole('button', { name: 'Reload the configuration' }).click();
-  await expect(menu(page).getByRole('link', { name: 'stopped gamma' })).toBeVisible();
+  await expect(sidebarModels(page).getByRole('link', { name: 'stopped gamma' })).toBeVisible();
   gateway.configure({ models: { gamma: { cmd: 'true ${PORT}', ttl: 'soon' } } });
   await page.getByRole('button', { name: 'Reload the configuration' }).click();
   await expect(page.getByRole('alert').filter({ hasText: 'not reloaded' })).toContainText('ttl');
