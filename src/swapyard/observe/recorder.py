@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from swapyard.notices import ActivityRecorded, InflightChanged
 from swapyard.observe.activity import CLIENT_LEFT, ActivityRow
-from swapyard.observe.captures import Captures, parts_for
+from swapyard.observe.captures import Captures
 from swapyard.observe.exchange import Exchange, Headers, Hooks, Parts
 from swapyard.observe.header_map import redaction
 from swapyard.observe.inflight import InflightList
@@ -105,15 +105,15 @@ class Recorder:
         key: str = "",
         request_id: str = "",
         metered: bool | None = None,
-        parts: Parts | None = None,
+        parts: Parts = Parts.ALL,
         cancel: Callable[[], None] | None = None,
     ) -> Exchange:
         """Note that a request has arrived.
 
-        `path` is shown while it is under way, `recorded_path` (the same if None) is recorded and
-        decides what is captured unless `parts` does.  `requested` is the name the client used, `key` a
-        label (`key_label`), never a key.  Only POST is metered unless `metered` says otherwise.
-        `request_id` is the client's own, if it sent one that may be passed on.
+        `path` is shown while it is under way, `recorded_path` (the same if None) is recorded, `parts` are
+        captured.  `requested` is the name the client used, `key` a label (`key_label`), never a key.  Only
+        POST is metered unless `metered` says otherwise.  `request_id` is the client's own, if it sent one
+        that may be passed on.
         """
         exchange_id = next(self._ids)
         recorded_path = path if recorded_path is None else recorded_path
@@ -129,7 +129,7 @@ class Recorder:
             remote_ip=remote_ip,
             key=key,
             metered=method == "POST" if metered is None else metered,
-            parts=parts_for(recorded_path) if parts is None else parts,
+            parts=parts,
             arrived=self._clock(),
             arrived_at=self._wall_clock(),
             hooks=self._hooks,
