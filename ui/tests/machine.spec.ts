@@ -54,6 +54,17 @@ test('105 two cards of the same name are told apart, and one without a memory se
   await expect(page.getByRole('img', { name: /^GPU memory: GPU 0 Card X 12.*GPU 1 Card X –$/ })).toBeVisible();
 });
 
+test('106 where samples are missing the charts say from when to when', async ({ page, another }) => {
+  test.setTimeout(120_000);
+  const gateway = await another(configs.plain());
+  await open(page, 'performance', gateway.url);
+  const chart = page.getByRole('figure').filter({ has: page.getByRole('heading', { name: 'Load average' }) });
+  await expect(chart.getByText('no data in this window yet')).toHaveCount(0, { timeout: 30_000 });
+  await expect(chart).not.toContainText('no samples from');
+  await gateway.frozen(15_000);
+  await expect(chart).toContainText(/no samples from \d\d:\d\d:\d\d to \d\d:\d\d:\d\d/, { timeout: 40_000 });
+});
+
 test('107 while the tab is hidden nothing is fetched, and on return the data go on', async ({ page }) => {
   await page.clock.install();
   await open(page, 'performance');
@@ -68,11 +79,15 @@ test('107 while the tab is hidden nothing is fetched, and on return the data go 
   page.on('request', (request) => {
     if (samples(request.url())) asked++;
   });
+  const newest = await page.evaluate(async () => ((await (await fetch('/api/performance')).json()) as { sys_stats: { timestamp: string }[] }).sys_stats.at(-1)?.timestamp ?? '');
+  asked = 0;
   await page.clock.runFor('01:00');
   expect(asked).toBe(0);
   const back = page.waitForRequest((request) => samples(request.url()));
   await hide(false);
-  await back;
+  // Asked for is what came since the last sample that was seen, so nothing is missing.
+  const after = new URL((await back).url()).searchParams.get('after') ?? '';
+  expect(Date.parse(after)).toBeLessThanOrEqual(Date.parse(newest));
 });
 
 test('108 without monitoring there is no menu entry', async ({ page, another }) => {
