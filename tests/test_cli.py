@@ -215,6 +215,16 @@ def test_the_monitor_goes_on_printing_until_it_is_interrupted() -> None:
     assert "Traceback" not in "".join(running.lines)
 
 
+def test_the_monitor_ends_when_nobody_reads_any_more() -> None:
+    command = [sys.executable, "-m", "swapyard", "monitor", "-stream"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
+
+
 @contextmanager
 def started(*arguments: str, environ: dict[str, str] | None = None) -> Iterator[Running]:
     port = free_port()

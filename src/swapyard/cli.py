@@ -289,6 +289,11 @@ def monitor(given: Mapping[str, str]) -> int:
     every = min(max(every, SHORTEST_INTERVAL), LONGEST_INTERVAL)
     with suppress(KeyboardInterrupt):
         asyncio.run(print_samples(every, sys.stdout, once=not given.get("stream")))
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter will flush again.  Source: Python documentation, signal, "Note on SIGPIPE".
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
