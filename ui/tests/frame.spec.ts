@@ -119,6 +119,23 @@ test('15 without profiles there is no profile selector', async ({ page, another 
   await expect(page.getByRole('combobox', { name: 'Profile' })).toHaveCount(0);
 });
 
+test('the list of profiles follows a reload of the configuration', async ({ page, another }) => {
+  const gateway = await another(configs.plain());
+  await open(page, '', gateway.url);
+  const picker = page.getByRole('combobox', { name: 'Profile' });
+  await expect(picker).toHaveCount(0);
+  gateway.configure({ ...configs.plain(), profiles: { day: { pins: { fast: 'alpha' } }, night: { pins: { fast: 'beta' } } } });
+  await gateway.post('/api/config/reload');
+  await expect(picker.getByRole('option')).toHaveText(['None', 'day', 'night']);
+  await picker.selectOption('night');
+  gateway.configure({ ...configs.plain(), profiles: { day: { pins: { fast: 'alpha' } } } });
+  await gateway.post('/api/config/reload');
+  await expect(picker.getByRole('option')).toHaveText(['None', 'day']);
+  gateway.configure(configs.plain());
+  await gateway.post('/api/config/reload');
+  await expect(picker).toHaveCount(0);
+});
+
 test('16 in the mode "system" the page follows the operating system without a reload', async ({ page }) => {
   await page.emulateMedia({ colorScheme: 'light' });
   await open(page);
