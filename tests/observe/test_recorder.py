@@ -22,7 +22,7 @@ from swapyard.notices import ActivityRecorded, InflightChanged
 from swapyard.observe.activity import ActivityRow, key_label
 from swapyard.observe.activity_query import ActivityQuery
 from swapyard.observe.captures import MEBIBYTE, Captures
-from swapyard.observe.exchange import Exchange, Parts
+from swapyard.observe.exchange import Exchange, Parts, Phase
 from swapyard.observe.recorder import Recorder
 from swapyard.observe.store import ActivityStore
 from swapyard.observe.writer import BACKLOG_LIMIT_ITEMS
@@ -246,6 +246,7 @@ def test_a_refusal_is_recorded_with_its_words() -> None:
             bench.recorder.end(exchange)
             row = await bench.row()
             assert (row["resp_status_code"], row["error_msg"]) == (429, "Too many requests")
+            assert row["details"]["queue_ms"] is None
             capture = bench.recorder.captures.get(1)
             assert capture is not None and capture["resp_body"] is None and capture["req_headers"] == {}
 
@@ -256,12 +257,13 @@ def test_a_caller_that_left_the_queue_is_recorded() -> None:
     async def test() -> None:
         async with running() as bench:
             exchange = bench.begin()
+            exchange.waiting(lambda: (Phase.QUEUED, "waiting for gemma"))
             bench.now += 3
             bench.recorder.end(exchange, error="the caller left while waiting for gemma")
             row = await bench.row()
             assert (row["resp_status_code"], row["resp_content_type"]) == (499, "")
             assert row["error_msg"] == "the caller left while waiting for gemma"
-            assert row["details"]["queue_ms"] == 3000
+            assert (row["details"]["queue_ms"], row["details"]["wait_reason"]) == (3000, "waiting for gemma")
 
     run(test)
 
