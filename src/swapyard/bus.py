@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from swapyard.notices import LogWritten, Notice
 
 DEFAULT_CAPACITY = 1024
-"""Notices that a watcher may fall behind before it loses the oldest."""
+"""Notices that a watcher may fall behind before it loses any."""
 
 LOG_LIMIT_BYTES = 4 << 20
 """Log text among them; a model may print 64 KiB at a time."""
@@ -40,12 +40,13 @@ class Subscription:
     def offer(self, notice: Notice) -> None:
         if self._kinds and not isinstance(notice, self._kinds):
             return
-        self._queue.append(notice)
-        if isinstance(notice, LogWritten):
-            self._log_bytes += len(notice.data)
-        while len(self._queue) > self._capacity or self._log_bytes > LOG_LIMIT_BYTES:
-            self._take()
+        log_bytes = self._log_bytes + (len(notice.data) if isinstance(notice, LogWritten) else 0)
+        # Behind what was lost nothing gets in until the watcher has been told, and got its snapshot.
+        if self._lost or len(self._queue) >= self._capacity or log_bytes > LOG_LIMIT_BYTES:
             self._lost += 1
+        else:
+            self._queue.append(notice)
+            self._log_bytes = log_bytes
         self._wake.set()
 
     def close(self) -> None:
@@ -56,11 +57,11 @@ class Subscription:
     async def next(self) -> Notice | Gap | None:
         """The next notice, or a Gap where some were lost; None when the bus has closed."""
         while True:
+            if self._queue:
+                return self._take()
             if self._lost:
                 gap, self._lost = Gap(self._lost), 0
                 return gap
-            if self._queue:
-                return self._take()
             if self._closed:
                 return None
             self._wake.clear()

@@ -191,6 +191,30 @@ def test_a_capture_holds_both_bodies_and_no_secrets(run: Run, yard: Yard, ask: A
 
 
 @pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/v1/audio/speech", ["req_body"]),
+        ("/upstream/m/v1/audio/speech", ["req_body"]),
+        ("/sdapi/v1/img2img", []),
+        ("/upstream/m/v1/completions", ["req_body", "resp_body"]),
+    ],
+)
+def test_a_capture_leaves_out_sound_and_pictures(
+    run: Run, yard: Yard, ask: Ask, tmp_path: Path, path: str, kept: list[str]
+) -> None:
+    async def main() -> None:
+        async with yard(config(tmp_path) + "\ncaptureRedact: [X-Mine]") as (port, program):
+            await ask(port, f"POST {path}", {**JSON, "X-Mine": "secret", "X-API-Key": "k"}, BODY)
+            (row,) = await rows(port, program, ask)
+            found = json.loads((await ask(port, f"GET /api/captures/{row['id']}"))[2])
+            assert [part for part in ("req_body", "resp_body") if found[part] is not None] == kept
+            assert found["resp_headers"] and found["req_headers"]["Content-Type"] == "application/json"
+            assert {found["req_headers"][name] for name in ("X-Mine", "X-Api-Key")} == {"[REDACTED]"}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
     ("name", "status", "message"),
     [("x", 400, "invalid capture ID"), ("1.5", 400, "invalid capture ID"), ("7", 404, "capture not found")],
 )

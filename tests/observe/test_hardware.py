@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from swapyard.observe.hardware import amd, apple, detect, drm, host, nvidia
+from swapyard.observe.gpu.readings import SourceFailedError
+from swapyard.observe.hardware import Tools, amd, apple, detect, drm, host, nvidia
 from swapyard.observe.hardware.accelerators import Accelerator, merged
 from swapyard.observe.hardware.snapshot import snapshot
 
@@ -70,7 +71,7 @@ def test_detection_that_takes_too_long_is_given_up(
     released = threading.Event()
     before = set(threading.enumerate())
 
-    def hang(root: Path, memory_bytes: int) -> list[Accelerator]:
+    def hang(root: Path, memory_bytes: int, tools: Tools) -> list[Accelerator]:
         released.wait()
         return []
 
@@ -79,6 +80,38 @@ def test_detection_that_takes_too_long_is_given_up(
     released.set()
     for thread in set(threading.enumerate()) - before:
         thread.join(10)
+
+
+def test_tools_that_hang_cost_what_they_would_have_told_and_nothing_else(tool: MakeTool) -> None:
+    for name in ("nvidia-smi", "rocm-smi"):
+        tool(name, "exec sleep 600")
+    found = detect("v9", budget=0.3)
+    assert found is not None
+    assert found["memory"]["capacity_bytes"] > 0
+
+
+def test_the_end_of_the_program_ends_a_tool_with_what_it_has_started(tool: MakeTool, tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    os.mkfifo(held)
+    tool("nvidia-smi", f"sleep 600 > '{held}' & wait")
+    tools = Tools()
+    failures: list[Exception] = []
+
+    def look() -> None:
+        try:
+            tools.run("nvidia-smi")
+        except SourceFailedError as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    with held.open("rb") as stream:
+        tools.stop()
+        assert stream.read() == b""  # nobody holds the other end any more
+    thread.join(10)
+    assert not thread.is_alive() and len(failures) == 1
+    with pytest.raises(SourceFailedError, match="no time is left"):
+        tools.run("nvidia-smi")
 
 
 def test_a_machine_without_a_readable_memory_size_has_no_snapshot(tmp_path: Path) -> None:
@@ -240,7 +273,7 @@ def test_nvidia_smi_is_asked_for_the_architecture_as_far_as_it_knows_it(tool: Ma
         "*compute_cap*) printf '0, 9.0\\n1, 8.9\\n';;\n"
         "esac",
     )
-    assert [found.architecture for found in nvidia.from_nvidia_smi()] == ["Turing", "Ada Lovelace"]
+    assert [found.architecture for found in nvidia.from_nvidia_smi(Tools())] == ["Turing", "Ada Lovelace"]
 
 
 ROCM = """\
@@ -276,7 +309,7 @@ def test_an_old_rocm_smi_is_asked_for_less(tool: MakeTool) -> None:
         "rocm-smi",
         'case "$*" in *--showmaxpower*) exit 2;; esac\nprintf "device,GUID\\ncard0,7\\n"',
     )
-    assert [found.identity for found in amd.from_rocm_smi()] == ["7"]
+    assert [found.identity for found in amd.from_rocm_smi(Tools())] == ["7"]
 
 
 @pytest.mark.parametrize(
@@ -378,7 +411,7 @@ def test_the_same_device_from_two_probes_is_one_with_what_either_knows() -> None
 def test_two_records_of_one_device_are_shown_as_one() -> None:
     """Vector H11."""
     records = [Accelerator("GPU-0", vendor="NVIDIA"), Accelerator("GPU-0", model="RTX 4090")]
-    found = detect("v9", probe=lambda root, memory_bytes: records)
+    found = detect("v9", probe=lambda root, memory_bytes, tools: records)
     assert found is not None
     (shown,) = found["accelerators"]
     assert (shown["index"], shown["model"]) == (0, "RTX 4090")
@@ -387,7 +420,7 @@ def test_two_records_of_one_device_are_shown_as_one() -> None:
 
 def test_the_identity_of_an_accelerator_is_not_shown(tool: MakeTool) -> None:
     tool("nvidia-smi", 'case "$1" in *memory.total*) echo "0, A, GPU-0, 01:00.0, 1, d, 2";; esac')
-    found = detect("v9", probe=lambda root, memory_bytes: nvidia.from_nvidia_smi())
+    found = detect("v9", probe=lambda root, memory_bytes, tools: nvidia.from_nvidia_smi(tools))
     assert found is not None
     assert found["accelerators"] == [
         {

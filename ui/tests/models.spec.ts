@@ -1,7 +1,7 @@
 /** Models: the list, loading and unloading, one model's own page. */
 import { configs } from './support/configs';
 import { demo, type Gateway } from './support/gateway';
-import { expect, menu, open, test, type Page } from './support/test';
+import { expect, menu, open, test, type Page, sidebarModels } from './support/test';
 
 const group = (page: Page, name: string) => page.getByRole('region', { name, exact: true });
 const row = (page: Page, model: string) => page.getByRole('main').getByRole('listitem').filter({ has: page.getByRole('link', { name: new RegExp(`(^|\\s)${model.replace(/[/:]/g, '.')}(\\s|$)`) }) }).first();
@@ -25,7 +25,7 @@ test('50 counts, groups, states, aliases and targets are right; the unlisted mod
   await expect(row(page, 'slow')).toContainText('loading');
   await expect(row(page, 'north/big')).toContainText('on north');
   await expect(page.getByRole('main').getByText('hidden')).toHaveCount(0);
-  await expect(menu(page).getByRole('link', { name: /hidden/ })).toHaveCount(0);
+  await expect(sidebarModels(page).getByRole('link', { name: /hidden/ })).toHaveCount(0);
   const selector = group(page, 'Selectors').getByRole('listitem');
   await expect(selector).toContainText('spillover');
   await expect(selector).toContainText('up to 2 each');
@@ -42,7 +42,7 @@ test('51 with unlisted models shown, the unlisted one is listed and tagged, also
   await page.getByRole('checkbox', { name: 'unlisted (1)' }).check();
   await page.reload();
   await expect(row(page, 'hidden')).toContainText('unlisted');
-  await expect(menu(page).getByRole('link', { name: 'stopped hidden' })).toBeVisible();
+  await expect(sidebarModels(page).getByRole('link', { name: 'stopped hidden' })).toBeVisible();
 });
 
 test('52 a stopped model is loaded: loading, then ready, and the button becomes unload', async ({ page }) => {

@@ -73,11 +73,14 @@ def routes(services: Services) -> APIRouter:
         yield models()
         session_id = list(services.config().ui.activity.session_id)
         yield sse.message("uiConfig", {"activity": {"session_id": session_id}})
-        yield sse.message("profileChanged", {"active": services.active_profile()})
+        yield profile()
         yield snapshot()
 
     def models() -> bytes:
         return sse.message("modelStatus", status_json(services))
+
+    def profile() -> bytes:
+        return sse.message("profileChanged", {"active": services.active_profile()})
 
     def snapshot() -> bytes:
         return sse.message("inflight", services.recorder.inflight.snapshot())
@@ -88,9 +91,10 @@ def routes(services: Services) -> APIRouter:
     def messages(notice: notices.Notice | Gap) -> Iterator[bytes]:
         match notice:
             case Gap(lost=lost):
-                # What was lost is told anew: states and requests as they are now.  Not a word of it in the
-                # log, which is part of this stream and would only make it longer.
+                # What was lost is told anew: profile, states and requests as they are now.  Not a word of it
+                # in the log, which is part of this stream and would only make it longer.
                 yield sse.message("gap", {"lost": lost})
+                yield profile()
                 yield models()
                 yield snapshot()
             case notices.StateChanged():

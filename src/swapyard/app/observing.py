@@ -63,6 +63,7 @@ class Observers:
             memory=self.monitor.memory,
             system=self.monitor.system,
             gpus=self.monitor.gpus,
+            lost=self.recorder.lost,
         )
 
     async def take_over(self, config: Config, store: ActivityStore | None) -> None:

@@ -30,7 +30,7 @@ from swapyard.bus import Bus
 from swapyard.config.load import Loaded
 from swapyard.config.schema import Config
 from swapyard.dispatcher import Dispatcher
-from swapyard.observe.hardware import detect
+from swapyard.observe.hardware import Tools, detect
 from swapyard.observe.logs import LoggingHandler, Logs
 from swapyard.processes.fleet import Fleet
 from swapyard.processes.ledger import Ledger
@@ -113,6 +113,7 @@ class Program:
         )
         self.reloader = Reloader(options.config, options.config_dir, loaded, parts)
         self._hardware: Mapping[str, Any] | None = None
+        self._tools = Tools()
         self._build = build
         self._watchers = Watchers()
         self._listener = Listener(
@@ -167,6 +168,7 @@ class Program:
         finally:
             self._listener.close()
             self._listener.abort()
+            await asyncio.to_thread(self._tools.stop)
             await self.observers.close()
             self.logs.log(logging.INFO, "shutdown complete")
             logging.getLogger().removeHandler(handler)
@@ -244,7 +246,7 @@ class Program:
         loop = asyncio.get_running_loop()
 
         def look() -> None:
-            found = detect(self._build.version)
+            found = detect(self._build.version, tools=self._tools)
             with suppress(RuntimeError):  # the loop is gone, and with it everybody who might ask
                 loop.call_soon_threadsafe(setattr, self, "_hardware", found)
 

@@ -153,11 +153,14 @@ def _clean(text: str) -> str:
 
 
 def _queue_ms(exchange: Exchange, ended: float) -> float | None:
-    """From the arrival until a load began for it, or it was granted, or it went away."""
+    """From the arrival until a load began for it, or it was granted, or it went away.
+
+    None for a request that was refused at once.
+    """
     for until in (exchange.load_started, exchange.granted, exchange.upstream_asked):
         if until is not None:
             return _ms(exchange.arrived, until)
-    return _ms(exchange.arrived, ended)
+    return None if exchange.waits is None else _ms(exchange.arrived, ended)
 
 
 def _ms(start: float | None, end: float | None) -> float | None:

@@ -12,11 +12,12 @@ from contextlib import suppress
 
 from swapyard.notices import ActivityRecorded, InflightChanged
 from swapyard.observe.activity import CLIENT_LEFT, ActivityRow
-from swapyard.observe.captures import Captures, parts_for
+from swapyard.observe.captures import Captures
 from swapyard.observe.exchange import Exchange, Headers, Hooks
 from swapyard.observe.header_map import redaction
 from swapyard.observe.inflight import InflightList
 from swapyard.observe.parts import Parts
+from swapyard.observe.prometheus import Lost
 from swapyard.observe.store import ActivityStore
 from swapyard.observe.writer import Segment, Turn, Writer
 
@@ -105,15 +106,15 @@ class Recorder:
         key: str = "",
         request_id: str = "",
         metered: bool | None = None,
-        parts: Parts | None = None,
+        parts: Parts = Parts.ALL,
         cancel: Callable[[], None] | None = None,
     ) -> Exchange:
         """Note that a request has arrived.
 
-        `path` is shown while it is under way, `recorded_path` (the same if None) is recorded and
-        decides what is captured unless `parts` does.  `requested` is the name the client used, `key` a
-        label (`key_label`), never a key.  Only POST is metered unless `metered` says otherwise.
-        `request_id` is the client's own, if it sent one that may be passed on.
+        `path` is shown while it is under way, `recorded_path` (the same if None) is recorded, `parts` are
+        captured.  `requested` is the name the client used, `key` a label (`key_label`), never a key.  Only
+        POST is metered unless `metered` says otherwise.  `request_id` is the client's own, if it sent one
+        that may be passed on.
         """
         exchange_id = next(self._ids)
         recorded_path = path if recorded_path is None else recorded_path
@@ -129,7 +130,7 @@ class Recorder:
             remote_ip=remote_ip,
             key=key,
             metered=method == "POST" if metered is None else metered,
-            parts=parts_for(recorded_path) if parts is None else parts,
+            parts=parts,
             arrived=self._clock(),
             arrived_at=self._wall_clock(),
             hooks=self._hooks,
@@ -177,14 +178,9 @@ class Recorder:
         if not await asyncio.to_thread(self._writer.close, timeout):
             log.error("the activity log could not be completed within %g s", timeout)
 
-    @property
-    def lost(self) -> dict[str, int]:
-        """What observing had to give up so far: rows, body bytes not looked at, captures not packed."""
-        return {
-            "rows": self._writer.lost_rows,
-            "body_bytes": self._writer.lost_bytes,
-            "captures": self.captures.dropped,
-        }
+    def lost(self) -> Lost:
+        """What observing had to give up so far."""
+        return Lost(self._writer.lost_rows, self.captures.dropped, self._writer.lost_bytes)
 
     def _hand_over(self, exchange: Exchange) -> None:
         chunks, size_bytes = exchange.chunks, exchange.chunks_bytes
