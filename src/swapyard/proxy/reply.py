@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from swapyard.errors import RequestError
-from swapyard.proxy.headers import Headers, first, is_event_stream
+from swapyard.proxy.headers import Headers
 from swapyard.web import errors, sse
 from swapyard.web.server import Link, Scope, Send
 
@@ -41,9 +41,10 @@ class Reply:
 
     async def start(self, status: int, headers: Headers, chunk: bytes = b"", *, last: bool = False) -> None:
         """Status and headers, together with the first bytes of the upstream's answer if they are there."""
-        if first(headers, b"x-request-id") is None:
+        fields = dict(headers)
+        if b"x-request-id" not in fields:
             headers = headers + self._extra
-        self._is_stream = is_event_stream(headers)
+        self._is_stream = b"text/event-stream" in fields.get(b"content-type", b"").lower()
         if self._exchange is not None:
             self._exchange.answered(status, headers)
         self._note(chunk)

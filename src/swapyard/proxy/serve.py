@@ -73,7 +73,7 @@ class DataPlane:
         generation, profile = self.generation, self.profile
         try:
             caller = generation.keys.admit(scope["headers"])
-            is_websocket = headers.is_websocket(scope["headers"])
+            is_websocket = b"upgrade" in scope["fields"] and headers.is_websocket(scope["headers"])
             await enter(Visit(scope, receive, reply, generation, profile, caller, is_websocket))
         except RequestError as error:
             await reply.refuse(error)
@@ -210,9 +210,9 @@ class DataPlane:
         exchange.granted = self._clock()
         if lease.load_begun is not None:
             exchange.load_started = max(lease.load_begun, exchange.arrived)
-        config = visit.generation.config
-        if config.routing.scheduler.use == "fifo":
-            exchange.metadata["fifo_priority"] = str(config.priority(lease.model))
+        priority = visit.generation.priorities.get(lease.model)
+        if priority is not None:
+            exchange.metadata["fifo_priority"] = priority
 
     async def _ask_local(
         self, visit: Visit, target: Target, payload: Payload, exchange: Exchange | None, loaded: Loaded
