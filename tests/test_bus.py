@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from swapyard.bus import Bus, Gap, Subscription
-from swapyard.notices import ActivityRecorded, Notice, ProfileChanged
+from swapyard.bus import LOG_LIMIT_BYTES, Bus, Gap, Subscription
+from swapyard.notices import ActivityRecorded, LogWritten, Notice, ProfileChanged
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -60,15 +60,52 @@ def test_a_watcher_of_some_kinds_sees_no_others(run: Run) -> None:
     run(main())
 
 
-def test_a_watcher_that_falls_behind_loses_the_oldest_and_is_told_how_many(run: Run) -> None:
+def test_a_watcher_that_falls_behind_is_told_how_many_it_lost(run: Run) -> None:
     async def main() -> None:
         bus = Bus()
         with bus.subscribe(capacity=2) as slow, bus.subscribe() as quick:
             for number in range(5):
                 bus.publish(ActivityRecorded(number))
             bus.close()
-            assert await everything(slow) == [3, ActivityRecorded(3), ActivityRecorded(4)]
+            assert await everything(slow) == [ActivityRecorded(0), ActivityRecorded(1), 3]
             assert await everything(quick) == [ActivityRecorded(number) for number in range(5)]
+
+    run(main())
+
+
+def test_a_watcher_that_stays_behind_is_told_once_for_each_time_it_has_caught_up(run: Run) -> None:
+    async def main() -> None:
+        bus = Bus()
+        with bus.subscribe(capacity=2) as slow:
+            got: list[Notice | int] = []
+            for number in range(9):
+                for _ in range(3):
+                    bus.publish(ActivityRecorded(number))
+                notice = await slow.next()
+                assert notice is not None
+                got.append(notice.lost if isinstance(notice, Gap) else notice)
+            first, second, third = got[:3], got[3:6], got[6:]
+            assert first == [ActivityRecorded(0), ActivityRecorded(0), 7]
+            assert second == [ActivityRecorded(3), ActivityRecorded(3), 7]
+            assert third == [ActivityRecorded(6), ActivityRecorded(6), 7]
+
+    run(main())
+
+
+def test_a_watcher_that_falls_behind_holds_a_bounded_amount_of_log_text(run: Run) -> None:
+    async def main() -> None:
+        bus = Bus()
+        chunk = LogWritten("upstream", b"x" * 65536)
+        fit = LOG_LIMIT_BYTES // 65536
+        with bus.subscribe() as slow, bus.subscribe() as quick:
+            bus.publish(ActivityRecorded(1))
+            for _ in range(fit + 3):
+                bus.publish(chunk)
+                await quick.next()
+            bus.publish(ActivityRecorded(2))
+            bus.close()
+            assert await everything(slow) == [ActivityRecorded(1), *[chunk] * fit, 4]
+            assert await everything(quick) == [chunk, ActivityRecorded(2)]
 
     run(main())
 

@@ -71,7 +71,11 @@ VECTORS: list[tuple[str, int, str, tuple[str, ...]]] = [
     ("---config x", 2, "err", ("config", "Usage")),
     ("-listen", 2, "err", ("needs an argument", "-listen")),
     ("-watch-config=maybe", 2, "err", ("invalid boolean", "maybe")),
-    ("monitor -config good.yaml", 2, "err", ("no options",)),
+    ("monitor -config good.yaml", 2, "err", ("not defined: -config", "Usage")),
+    ("monitor -t soon", 2, "err", ("invalid duration", "soon", "Usage")),
+    ("-stream -config good.yaml", 2, "err", ("not defined: -stream", "Usage")),
+    ("monitor", 0, "out", ("[SYS ", "  CPU:", "  Load: ")),
+    ("monitor -t 1ms", 0, "out", ("[SYS ",)),
     ("-config good.yaml -listen 127.0.0.1:99999", 1, "err", ("invalid port", "99999")),
     ("-config good.yaml -listen 127.0.0.1:http", 1, "err", ("invalid port",)),
     ("-config good.yaml -listen 127.0.0.1:-1", 1, "err", ("invalid port",)),
@@ -181,11 +185,11 @@ class Running:
                 self.lines.append(line)
                 self._changed.notify_all()
 
-    def printed(self, text: str, timeout: float = 20) -> str:
-        """Wait for the first line with this text in it."""
+    def printed(self, text: str, timeout: float = 20, *, count: int = 1) -> str:
+        """Wait for this many lines with this text in them; the first."""
         deadline = time.monotonic() + timeout
         with self._changed:
-            while not (found := [line for line in self.lines if text in line]):
+            while len(found := [line for line in self.lines if text in line]) < count:
                 left = deadline - time.monotonic()
                 assert left > 0 and self._changed.wait(left), f"no {text!r} in {self.lines}"
         return found[0]
@@ -200,6 +204,25 @@ class Running:
         status = self.process.wait(20)
         self._reader.join(5)
         return status
+
+
+def test_the_monitor_goes_on_printing_until_it_is_interrupted() -> None:
+    command = [sys.executable, "-m", "swapyard", "monitor", "--stream", "-t=1s"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        running = Running(process, 0)
+        running.printed("[SYS ", count=2)
+        assert running.end(signal.SIGINT) == 0
+    assert "Traceback" not in "".join(running.lines)
+
+
+def test_the_monitor_ends_when_nobody_reads_any_more() -> None:
+    command = [sys.executable, "-m", "swapyard", "monitor", "-stream"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
 
 
 @contextmanager

@@ -64,7 +64,15 @@ OPERATIONS = {
     "GET /logs/stream/{name}",
 }
 
-ENDLESS = {"/api/events", "/logs/stream", "/logs/stream/{name}"}
+SOMETIMES_UNAVAILABLE = {"/api/performance", "/api/ready"}
+"""Their 503 has a body of its own."""
+
+ENDLESS = {
+    "/api/events": "text/event-stream",
+    "/logs/stream": "text/plain",
+    "/logs/stream/{name}": "text/plain",
+}
+
 PARTS = {"{model_id}": "m", "{activity}": "1"}
 
 
@@ -108,10 +116,12 @@ def test_every_operation_explains_itself_and_its_refusals(run: Run, yard: Yard, 
     async def main() -> None:
         async with yard(CONFIG) as (port, _):
             whole = await document(port, ask)
-        for operations in whole["paths"].values():
+        for path, operations in whole["paths"].items():
             for operation in operations.values():
                 assert operation["description"] and operation["tags"]
-                assert set(operation["responses"]) == {"200", "default"}
+                unavailable = {"503"} if path in SOMETIMES_UNAVAILABLE else set()
+                assert set(operation["responses"]) == {"200", "default"} | unavailable
+                assert all(response["content"] for response in operation["responses"].values())
 
     run(main())
 
@@ -123,22 +133,94 @@ def test_what_a_get_answers_is_what_the_document_says(run: Run, yard: Yard, ask:
             busy = await a_busy_yard(port, program, ask)
             checked = set()
             for path, operations in whole["paths"].items():
-                if "get" not in operations or path in ENDLESS or path == "/unload":
+                if "get" not in operations or path == "/unload":
+                    continue
+                content = operations["get"]["responses"]["200"]["content"]
+                if path in ENDLESS:
+                    assert set(content) == {ENDLESS[path]}
                     continue
                 asked = path
                 for part, value in PARTS.items():
                     asked = asked.replace(part, value)
                 status, headers, body = await ask(port, f"GET {asked}")
                 assert (path, status) == (path, 200)
-                content = operations["get"]["responses"]["200"].get("content", {})
+                assert set(content) == {headers["content-type"].partition(";")[0]}, path
                 if headers["content-type"] != "application/json":
-                    assert "application/json" not in content, path
                     continue
                 validator(content["application/json"]["schema"], whole).validate(json.loads(body))
                 checked.add(path)
             assert len(checked) == 13
             busy.cancel()
             await asyncio.gather(busy, return_exceptions=True)
+
+    run(main())
+
+
+def test_what_an_order_answers_is_what_the_document_says(run: Run, yard: Yard, ask: Ask) -> None:
+    async def main() -> None:
+        async with yard(CONFIG) as (port, program):
+            whole = await document(port, ask)
+            busy = await a_busy_yard(port, program, ask)
+            orders = {
+                "POST /api/models/load/{model}": "m",
+                "POST /api/models/keep/{model}": "m",
+                "POST /api/inflight/{request}/cancel": json.loads((await ask(port, "GET /api/inflight"))[2])[
+                    "requests"
+                ][0]["id"],
+                "PUT /api/profiles/active": "",
+                "POST /api/config/reload": "",
+                "POST /api/models/unload/{model}": "m",
+                "POST /api/models/unload": "",
+            }
+            assert set(orders) == {line for line in OPERATIONS if not line.startswith("GET ")}
+            for line, part in orders.items():
+                method, path = line.split()
+                operation = whole["paths"][path][method.lower()]
+                asked = f"{method} {path.replace('{model}', part).replace('{request}', part)}"
+                status, headers, body = await ask(port, asked, {}, '{"name":"night"}')
+                assert (line, status) == (line, 200)
+                (media,) = operation["responses"]["200"]["content"]
+                assert headers["content-type"].partition(";")[0] == media
+                if media == "application/json":
+                    schema = operation["responses"]["200"]["content"][media]["schema"]
+                    validator(schema, whole).validate(json.loads(body))
+            await busy
+
+    run(main())
+
+
+def test_what_is_unavailable_says_so_as_documented(run: Run, yard: Yard, ask: Ask) -> None:
+    async def main() -> None:
+        async with yard(f"performance: {{disabled: true}}\n{CONFIG}") as (port, _):
+            whole = await document(port, ask)
+            status, _, body = await ask(port, "GET /api/performance")
+            assert status == 503
+            content = whole["paths"]["/api/performance"]["get"]["responses"]["503"]["content"]
+            validator(content["application/json"]["schema"], whole).validate(json.loads(body))
+
+    run(main())
+
+
+def test_every_parameter_that_is_read_is_in_the_document(run: Run, yard: Yard, ask: Ask) -> None:
+    async def main() -> None:
+        async with yard(CONFIG) as (port, _):
+            paths = (await document(port, ask))["paths"]
+        named = {
+            path: {each["name"] for each in operations["get"].get("parameters", []) if each["in"] == "query"}
+            for path, operations in paths.items()
+            if "get" in operations
+        }
+        assert {path: names for path, names in named.items() if names} == {
+            "/api/events": {"without"},
+            "/logs/stream": {"no-history"},
+            "/logs/stream/{name}": {"no-history"},
+            "/api/performance": {"after"},
+            "/api/metrics/stats": {"model"},
+            "/api/metrics/activity": {
+                *("model", "start", "end", "min_id", "max_id", "limit", "page", "sort", "order"),
+                *("status", "path", "key", "session", "request_id", "q"),
+            },
+        }
 
     run(main())
 

@@ -7,10 +7,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from swapyard.notices import Notice
+from swapyard.notices import LogWritten, Notice
 
 DEFAULT_CAPACITY = 1024
-"""Notices that a watcher may fall behind before it loses the oldest."""
+"""Notices that a watcher may fall behind before it loses any."""
+
+LOG_LIMIT_BYTES = 4 << 20
+"""Log text among them; a model may print 64 KiB at a time."""
 
 
 class Gap:
@@ -29,6 +32,7 @@ class Subscription:
         self._kinds = kinds
         self._capacity = capacity
         self._queue: deque[Notice] = deque()
+        self._log_bytes = 0
         self._lost = 0
         self._closed = False
         self._wake = asyncio.Event()
@@ -36,10 +40,13 @@ class Subscription:
     def offer(self, notice: Notice) -> None:
         if self._kinds and not isinstance(notice, self._kinds):
             return
-        if len(self._queue) >= self._capacity:
-            self._queue.popleft()
+        log_bytes = self._log_bytes + (len(notice.data) if isinstance(notice, LogWritten) else 0)
+        # Behind what was lost nothing gets in until the watcher has been told, and got its snapshot.
+        if self._lost or len(self._queue) >= self._capacity or log_bytes > LOG_LIMIT_BYTES:
             self._lost += 1
-        self._queue.append(notice)
+        else:
+            self._queue.append(notice)
+            self._log_bytes = log_bytes
         self._wake.set()
 
     def close(self) -> None:
@@ -50,15 +57,21 @@ class Subscription:
     async def next(self) -> Notice | Gap | None:
         """The next notice, or a Gap where some were lost; None when the bus has closed."""
         while True:
+            if self._queue:
+                return self._take()
             if self._lost:
                 gap, self._lost = Gap(self._lost), 0
                 return gap
-            if self._queue:
-                return self._queue.popleft()
             if self._closed:
                 return None
             self._wake.clear()
             await self._wake.wait()
+
+    def _take(self) -> Notice:
+        notice = self._queue.popleft()
+        if isinstance(notice, LogWritten):
+            self._log_bytes -= len(notice.data)
+        return notice
 
 
 class Bus:

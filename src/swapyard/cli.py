@@ -27,7 +27,9 @@ USAGE = """\
 Usage: swapyard -config FILE [options]
        swapyard check -config FILE       show what a configuration means, or what is wrong with it
        swapyard demo                     run two demonstration models behind one address
-       swapyard monitor                  print samples of machine and graphics cards
+       swapyard monitor [-stream] [-t 1s]
+                                         print a sample of the machine and of its graphics cards,
+                                         or one every second (-t: up to an hour) until interrupted
 
 Options, with one dash or two, value after a blank or "=":
   -config FILE          configuration file
@@ -68,6 +70,14 @@ FLAGS = {
     )
 }
 
+MONITOR_FLAGS = {
+    flag.name: flag
+    for flag in (Flag("stream", is_switch=True), Flag("t"), FLAGS["version"], FLAGS["help"], FLAGS["h"])
+}
+
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 1.0, 3600.0
+"""Seconds between two samples that `monitor` prints."""
+
 PATIENCE = 5.0
 """Seconds after which threads that are still busy when the program has ended are given up."""
 
@@ -75,7 +85,7 @@ _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
-def parse_flags(arguments: Sequence[str]) -> dict[str, str]:
+def parse_flags(arguments: Sequence[str], flags: Mapping[str, Flag] = FLAGS) -> dict[str, str]:
     """Flags up to the first argument that is none; the last of repeated ones wins.  Raises UsageError.
 
     A switch has the value "true" or "".
@@ -87,7 +97,7 @@ def parse_flags(arguments: Sequence[str]) -> dict[str, str]:
         if word == "--":
             break
         name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
-        flag = FLAGS.get(name)
+        flag = flags.get(name)
         if flag is None:
             raise UsageError(f"flag provided but not defined: -{name}")
         if flag.is_switch:
@@ -114,7 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = COMMANDS.get(words[0], serve) if words else serve
     try:
-        given = parse_flags(words if command is serve else words[1:])
+        flags = MONITOR_FLAGS if command is monitor else FLAGS
+        given = parse_flags(words if command is serve else words[1:], flags)
         asks = any(given.get(name) for name in ("version", "help", "h"))
         status = _about(given) if asks else command(given)
     except UsageError as error:
@@ -264,15 +275,25 @@ Talk to the two demonstration models, and watch them change places:
 
 
 def monitor(given: Mapping[str, str]) -> int:
-    """Print samples of the machine and its graphics cards until interrupted."""
+    """Print a sample of the machine and of each graphics card, or samples until interrupted."""
     import asyncio
 
+    from swapyard.config.fields import seconds_of
     from swapyard.observe.printout import print_samples
 
-    if given:
-        raise UsageError("monitor takes no options")
+    every = seconds_of(given.get("t", "1s"))
+    if every is None:
+        raise UsageError(
+            f'invalid duration "{given["t"]}" for -t: use a number with a unit, such as 2s or 1m'
+        )
+    every = min(max(every, SHORTEST_INTERVAL), LONGEST_INTERVAL)
     with suppress(KeyboardInterrupt):
-        asyncio.run(print_samples(5.0, sys.stdout))
+        asyncio.run(print_samples(every, sys.stdout, once=not given.get("stream")))
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter will flush again.  Source: Python documentation, signal, "Note on SIGPIPE".
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

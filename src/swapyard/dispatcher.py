@@ -117,6 +117,11 @@ class Lease:
         return self._dispatcher.scheduler.position(self.ticket)
 
     @property
+    def is_loading(self) -> bool:
+        """Whether the model is being loaded for this request, nothing else standing in the way."""
+        return self._dispatcher.scheduler.is_loading(self.ticket)
+
+    @property
     def reason(self) -> str:
         """Why this request waits, in words; "" when it does not."""
         return self._dispatcher.scheduler.waiting_reason(self.ticket)

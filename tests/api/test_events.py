@@ -190,11 +190,15 @@ def test_a_client_that_fell_behind_is_told_so_and_where_things_stand(run: Run, y
             await stream.begin()
             for number in range(3000):
                 program.bus.publish(notices.ActivityRecorded(number))
-            lost = (await stream.of("gap"))["lost"]
-            assert lost == 3000 - 1024
+            program.activate_profile("night")
+            told = [(await stream.of("activity"))["id"] for _ in range(1024)]
+            assert told == list(range(1024))
+            assert await stream.next() == ("gap", {"lost": 3001 - 1024})
+            assert await stream.next() == ("profileChanged", {"active": "night"})
             assert [row["id"] for row in await stream.of("modelStatus")] == ["hidden", "m", "cloud/far"]
             assert await stream.of("inflight") == {"operation": "snapshot"}
-            assert (await stream.of("activity"))["id"] == lost
+            program.bus.publish(notices.ActivityRecorded(3000))
+            assert (await stream.of("activity"))["id"] == 3000
             assert b"1976" not in program.logs.history(Source.PROXY)
             stream.writer.transport.abort()
 

@@ -60,6 +60,7 @@ def test_a_request_is_listed_while_it_is_under_way(run: Run, yard: Yard, ask: As
             (row,) = await listed(port, ask)
             assert (row["model"], row["req_path"], row["method"]) == ("slow", "/v1/chat/completions", "POST")
             assert row["remote_ip"] == "10.0.0.7" and "secret" not in json.dumps(row)
+            assert row["details"]["phase"] == "loading" and row["details"]["wait_reason"] == "loading"
             (tmp_path / "gate").touch()
             assert (await task)[0] == 200
             assert await listed(port, ask) == []
@@ -149,6 +150,25 @@ def test_the_activity_log_has_a_row_for_each_metered_request_failures_too(
             assert statistics["total_requests"] == 2
             statistics = json.loads((await ask(port, "GET /api/metrics/stats?model=m"))[2])
             assert statistics["total_requests"] == 1
+            both = "GET /api/metrics/stats?model=never-asked&model=m"
+            assert json.loads((await ask(port, both))[2])["total_requests"] == 0
+
+    run(main())
+
+
+def test_requests_are_found_by_the_session_that_a_configured_header_names(
+    run: Run, yard: Yard, ask: Ask, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        text = config(tmp_path) + "\nui: {activity: {session_id: [X-Trace-ID, Authorization, X-Session-ID]}}"
+        async with yard(text) as (port, program):
+            await ask(port, CHAT, {**JSON, "X-Session-ID": "one", "Authorization": "Bearer secret"}, BODY)
+            await ask(port, CHAT, {**JSON, "x-session-id": "one", "x-trace-id": "two"}, BODY)
+            await ask(port, CHAT, JSON, BODY)
+            found = await rows(port, program, ask)
+            assert [row["details"]["session"] for row in found] == ["", "two", "one"]
+            assert [row["id"] for row in await rows(port, program, ask, "?session=two")] == [2]
+            assert [row["id"] for row in await rows(port, program, ask, "?session=one&session=two")] == [2, 1]
 
     run(main())
 
@@ -166,6 +186,30 @@ def test_a_capture_holds_both_bodies_and_no_secrets(run: Run, yard: Yard, ask: A
             assert json.loads(base64.b64decode(found["resp_body"]))["model"] == "m"
             # The model was shown it, and echoed it; the headers that we keep do not show it.
             assert "secret" not in json.dumps(found["req_headers"])
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/v1/audio/speech", ["req_body"]),
+        ("/upstream/m/v1/audio/speech", ["req_body"]),
+        ("/sdapi/v1/img2img", []),
+        ("/upstream/m/v1/completions", ["req_body", "resp_body"]),
+    ],
+)
+def test_a_capture_leaves_out_sound_and_pictures(
+    run: Run, yard: Yard, ask: Ask, tmp_path: Path, path: str, kept: list[str]
+) -> None:
+    async def main() -> None:
+        async with yard(config(tmp_path) + "\ncaptureRedact: [X-Mine]") as (port, program):
+            await ask(port, f"POST {path}", {**JSON, "X-Mine": "secret", "X-API-Key": "k"}, BODY)
+            (row,) = await rows(port, program, ask)
+            found = json.loads((await ask(port, f"GET /api/captures/{row['id']}"))[2])
+            assert [part for part in ("req_body", "resp_body") if found[part] is not None] == kept
+            assert found["resp_headers"] and found["req_headers"]["Content-Type"] == "application/json"
+            assert {found["req_headers"][name] for name in ("X-Mine", "X-Api-Key")} == {"[REDACTED]"}
 
     run(main())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -293,6 +294,81 @@ def test_another_store_takes_over_the_activity_from_then_on(
             await program.observers.recorder.flushed()
             page = json.loads((await ask(port, "GET /api/metrics/activity"))[2])
             assert page["total"] == 1
+
+    run(main())
+
+
+def observed(disabled: str, mebibytes: int, level: str) -> str:
+    return f"performance: {{disabled: {disabled}}}\ncaptureBuffer: {mebibytes}\nlogLevel: {level}\n{ONE}"
+
+
+def test_observing_follows_the_configuration_in_both_directions(
+    run: Run, yard: Yard, ask: Ask, rewrite: Rewrite
+) -> None:
+    async def main() -> None:
+        async with yard(observed("true", 5, "info")) as (port, program):
+
+            async def chat() -> dict[str, Any]:
+                """The row of one more request."""
+                await ask(port, CHAT, JSON, body("a"))
+                await program.observers.recorder.flushed()
+                page = json.loads((await ask(port, "GET /api/metrics/activity?limit=1"))[2])
+                row: dict[str, Any] = page["data"][0]
+                return row
+
+            def has_debug_line() -> bool:
+                return b"[DEBUG] a word" in program.logs.history(Source.PROXY)
+
+            assert (await ask(port, "GET /api/performance"))[0] == 503
+            assert (await chat())["has_capture"]
+            program.logs.log(logging.DEBUG, "a word")
+            assert not has_debug_line()
+
+            rewrite(observed("false", 5, "debug"))
+            assert (await reload(port, ask))["changed"] == []
+            assert json.loads((await ask(port, "GET /api/performance"))[2])["enabled"] is True
+            assert (await ask(port, "GET /api/captures/1"))[0] == 200
+            program.logs.log(logging.DEBUG, "a word")
+            assert has_debug_line()
+
+            rewrite(observed("true", 0, "warn"))
+            await reload(port, ask)
+            assert (await ask(port, "GET /api/performance"))[0] == 503
+            assert (await ask(port, "GET /api/captures/1"))[0] == 404
+            row = await chat()
+            assert (row["id"], row["has_capture"]) == (2, False)
+            program.logs.log(logging.INFO, "another word")
+            assert b"another word" not in program.logs.history(Source.PROXY)
+
+            rewrite(observed("false", 5, "info"))
+            await reload(port, ask)
+            assert json.loads((await ask(port, "GET /api/performance"))[2])["enabled"] is True
+            assert (await chat())["has_capture"]
+
+    run(main())
+
+
+def test_retention_follows_the_configuration(
+    run: Run, yard: Yard, ask: Ask, rewrite: Rewrite, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        text = f"{ONE}\nstore: {{path: {tmp_path}/activity.db, maxRows: @ROWS@}}"
+        async with yard(text.replace("@ROWS@", "3")) as (port, program):
+
+            async def kept_after(requests: int) -> list[int]:
+                for _ in range(requests):
+                    await ask(port, CHAT, JSON, body("a"))
+                await program.observers.recorder.flushed()
+                page = json.loads((await ask(port, "GET /api/metrics/activity"))[2])
+                return [row["id"] for row in page["data"]]
+
+            assert await kept_after(5) == [5, 4, 3]
+            rewrite(text.replace("@ROWS@", "2"))
+            await reload(port, ask)
+            assert await kept_after(1) == [6, 5]
+            rewrite(text.replace("@ROWS@", "0"))
+            await reload(port, ask)
+            assert await kept_after(2) == [8, 7, 6, 5]
 
     run(main())
 

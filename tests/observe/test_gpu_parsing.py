@@ -499,6 +499,7 @@ def test_the_text_of_ioreg_becomes_a_reading(text: str, expected: dict[str, Any]
     ],
 )
 def test_an_address_has_one_spelling(text: str, address: str) -> None:
+    """Vector H5."""
     assert pci_address(text) == address
 
 

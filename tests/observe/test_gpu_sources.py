@@ -190,6 +190,7 @@ STATS = '{"status":"ok","data":{"vram":{"total":1073741824,"used":1048576},"busy
 
 
 def test_lact_devices_keep_their_place_when_others_are_left_out(lact: MakeLact) -> None:
+    """Vectors L9, L12, L14."""
     source, daemon = lact(
         {
             "list_devices": '{"status":"ok","data":[{"id":"igpu","name":"iGPU"},{"id":"A","name":"AMD"},'
@@ -212,12 +213,14 @@ def test_lact_devices_keep_their_place_when_others_are_left_out(lact: MakeLact) 
     "answer", ['{"status":"ok"}', '{"status":"ok","data":null}', '{"status":"error","data":"x"}', "[]", "x"]
 )
 def test_a_lact_device_without_usable_statistics_is_left_out(lact: MakeLact, answer: str) -> None:
+    """Vectors L9, L10, L11."""
     devices = '{"status":"ok","data":[{"id":"bad","name":"B"},{"id":"A","name":"AMD"}]}'
     source, _ = lact({"list_devices": devices, "bad": answer, "A": STATS})
     assert [r.name for r in source.read()] == ["AMD"]
 
 
 def test_a_lact_without_devices_has_failed(lact: MakeLact) -> None:
+    """Vector L13: the other sources are tried as well."""
     source, _ = lact({"list_devices": '{"status":"ok","data":[]}'})
     with pytest.raises(SourceFailedError, match="no device"):
         source.read()

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from swapyard.observe.gpu.cards import Sample
 from swapyard.observe.model_memory import ModelMemory
-from swapyard.observe.prometheus import Metrics
+from swapyard.observe.prometheus import Lost, Metrics
 from swapyard.observe.system import Interface, SystemSample
 from swapyard.types import ModelId
 
@@ -36,6 +36,7 @@ def page_with_everything() -> str:
         memory=lambda: {QWEN: ModelMemory(1, {"GPU-1": 1})},
         system=lambda: SystemSample(0, array("d", [1]), 1, 1, 1, 1, 1, (1, 1, 1), (Interface("eth0", 1, 1),)),
         gpus=lambda: [Sample(0, 0, "RTX", "GPU-1", 1, 1, 1, 1, 1, 1, 1, 1)],
+        lost=lambda: Lost(1, 1, 1),
     )
     metrics.observe("qwen", 200, 1, queue=1, first_token=1, input_tokens=1)
     metrics.load_finished("qwen", 1, ready=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from swapyard.observe.hardware import amd, apple, detect, drm, host, nvidia
+from swapyard.observe.gpu.readings import SourceFailedError
+from swapyard.observe.hardware import Tools, amd, apple, detect, drm, host, nvidia
 from swapyard.observe.hardware.accelerators import Accelerator, merged
 from swapyard.observe.hardware.snapshot import snapshot
 
@@ -70,7 +71,7 @@ def test_detection_that_takes_too_long_is_given_up(
     released = threading.Event()
     before = set(threading.enumerate())
 
-    def hang(root: Path, memory_bytes: int) -> list[Accelerator]:
+    def hang(root: Path, memory_bytes: int, tools: Tools) -> list[Accelerator]:
         released.wait()
         return []
 
@@ -79,6 +80,38 @@ def test_detection_that_takes_too_long_is_given_up(
     released.set()
     for thread in set(threading.enumerate()) - before:
         thread.join(10)
+
+
+def test_tools_that_hang_cost_what_they_would_have_told_and_nothing_else(tool: MakeTool) -> None:
+    for name in ("nvidia-smi", "rocm-smi"):
+        tool(name, "exec sleep 600")
+    found = detect("v9", budget=0.3)
+    assert found is not None
+    assert found["memory"]["capacity_bytes"] > 0
+
+
+def test_the_end_of_the_program_ends_a_tool_with_what_it_has_started(tool: MakeTool, tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    os.mkfifo(held)
+    tool("nvidia-smi", f"sleep 600 > '{held}' & wait")
+    tools = Tools()
+    failures: list[Exception] = []
+
+    def look() -> None:
+        try:
+            tools.run("nvidia-smi")
+        except SourceFailedError as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    with held.open("rb") as stream:
+        tools.stop()
+        assert stream.read() == b""  # nobody holds the other end any more
+    thread.join(10)
+    assert not thread.is_alive() and len(failures) == 1
+    with pytest.raises(SourceFailedError, match="no time is left"):
+        tools.run("nvidia-smi")
 
 
 def test_a_machine_without_a_readable_memory_size_has_no_snapshot(tmp_path: Path) -> None:
@@ -101,6 +134,7 @@ Node 1, zone   Device
 
 
 def test_the_memory_of_all_zones_but_devices_counts() -> None:
+    """Vector H8."""
     assert host.zone_bytes(ZONES, 4096) == 61440
     assert host.zone_bytes(ZONES.replace("10\n", "ten\n"), 4096) == 0
 
@@ -114,9 +148,11 @@ def test_the_memory_of_all_zones_but_devices_counts() -> None:
         (["50\n", "40\n"], 40),
         (["abc"], 100),
         (["max\n", ""], 100),
+        ([], 100),
     ],
 )
 def test_the_smallest_limit_of_the_control_group_counts(limits: list[str], total: int) -> None:
+    """Vector H9."""
     assert host.limited(100, limits) == total
 
 
@@ -184,6 +220,7 @@ def test_debian_tells_its_point_release(tmp_path: Path) -> None:
 
 
 def test_a_row_of_nvidia_smi_becomes_an_accelerator() -> None:
+    """Vector H1."""
     row = "0, NVIDIA H200, GPU-x, 00000000:5D:00.0, 143771, 570.124.06, 700.00\n"
     assert nvidia.parse_cards(row)[0] == Accelerator(
         identity="0000:5d:00.0",
@@ -198,6 +235,7 @@ def test_a_row_of_nvidia_smi_becomes_an_accelerator() -> None:
 
 
 def test_what_nvidia_smi_does_not_know_is_unknown() -> None:
+    """Vector H2."""
     row = "0, NVIDIA GB10, GPU-x, 0000000F:01:00.0, [N/A], 580.95.05, [N/A]"
     found = nvidia.parse_cards(row)[0]
     assert (found.identity, found.capacity_bytes, found.power_limit_watts) == ("000f:01:00.0", None, None)
@@ -206,10 +244,13 @@ def test_what_nvidia_smi_does_not_know_is_unknown() -> None:
 
 @pytest.mark.parametrize("text", ["0, a, b, c, 1, d", "No devices were found", "x, a, b, c, 1, d, 2", ""])
 def test_an_answer_that_is_not_the_table_is_dropped_as_a_whole(text: str) -> None:
-    assert nvidia.parse_cards("1, a, b, c, 1, d, 2\n" + text if text else "") == {}
+    """Vector H3."""
+    assert nvidia.parse_cards(text) == {}
+    assert not text or nvidia.parse_cards(f"1, a, b, c, 1, d, 2\n{text}") == {}
 
 
 def test_a_quoted_name_may_hold_a_comma() -> None:
+    """Vector H4."""
     found = nvidia.parse_cards('0, "Foo, Bar", GPU-x, 00000000:01:00.0, 100, 1, 2')
     assert found[0].model == "Foo, Bar"
 
@@ -219,6 +260,7 @@ def test_a_quoted_name_may_hold_a_comma() -> None:
     [("6.1", "Pascal"), ("8.6", "Ampere"), ("9.0", "Hopper"), ("12.1", "Blackwell"), ("13.0", None)],
 )
 def test_the_compute_capability_names_the_architecture(capability: str, name: str | None) -> None:
+    """Vector H6."""
     assert nvidia.architecture(capability) == name
 
 
@@ -231,7 +273,7 @@ def test_nvidia_smi_is_asked_for_the_architecture_as_far_as_it_knows_it(tool: Ma
         "*compute_cap*) printf '0, 9.0\\n1, 8.9\\n';;\n"
         "esac",
     )
-    assert [found.architecture for found in nvidia.from_nvidia_smi()] == ["Turing", "Ada Lovelace"]
+    assert [found.architecture for found in nvidia.from_nvidia_smi(Tools())] == ["Turing", "Ada Lovelace"]
 
 
 ROCM = """\
@@ -245,6 +287,7 @@ system,,,,,,,6.12.12,,
 
 
 def test_the_table_of_rocm_smi_becomes_accelerators_and_the_system_is_none() -> None:
+    """Vector H10, without the empty device that the reference makes of the row `system`."""
     first, second = amd.parse_cards(ROCM)
     assert first == Accelerator(
         identity="0000:03:00.0",
@@ -266,7 +309,7 @@ def test_an_old_rocm_smi_is_asked_for_less(tool: MakeTool) -> None:
         "rocm-smi",
         'case "$*" in *--showmaxpower*) exit 2;; esac\nprintf "device,GUID\\ncard0,7\\n"',
     )
-    assert [found.identity for found in amd.from_rocm_smi()] == ["7"]
+    assert [found.identity for found in amd.from_rocm_smi(Tools())] == ["7"]
 
 
 @pytest.mark.parametrize(
@@ -287,6 +330,7 @@ def test_an_old_rocm_smi_is_asked_for_less(tool: MakeTool) -> None:
     ],
 )
 def test_the_target_number_names_the_architecture(version: int, name: str | None) -> None:
+    """Vector H7."""
     assert drm.gfx_name(version) == name
 
 
@@ -364,9 +408,19 @@ def test_the_same_device_from_two_probes_is_one_with_what_either_knows() -> None
     assert (found[2].model, found[2].capacity_bytes, found[2].memory_kind) == ("RTX 4090", 5, "dedicated")
 
 
+def test_two_records_of_one_device_are_shown_as_one() -> None:
+    """Vector H11."""
+    records = [Accelerator("GPU-0", vendor="NVIDIA"), Accelerator("GPU-0", model="RTX 4090")]
+    found = detect("v9", probe=lambda root, memory_bytes, tools: records)
+    assert found is not None
+    (shown,) = found["accelerators"]
+    assert (shown["index"], shown["model"]) == (0, "RTX 4090")
+    assert "GPU-0" not in str(shown)
+
+
 def test_the_identity_of_an_accelerator_is_not_shown(tool: MakeTool) -> None:
     tool("nvidia-smi", 'case "$1" in *memory.total*) echo "0, A, GPU-0, 01:00.0, 1, d, 2";; esac')
-    found = detect("v9", probe=lambda root, memory_bytes: nvidia.from_nvidia_smi())
+    found = detect("v9", probe=lambda root, memory_bytes, tools: nvidia.from_nvidia_smi(tools))
     assert found is not None
     assert found["accelerators"] == [
         {

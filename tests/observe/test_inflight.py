@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from swapyard.notices import InflightChanged
-from swapyard.observe.exchange import Exchange, Hooks, Parts
-from swapyard.observe.header_map import redaction
-from swapyard.observe.inflight import NOTICE_LIMIT, UPDATE_PERIOD, InflightList
+from swapyard.observe.exchange import Exchange, Hooks, Parts, Phase
+from swapyard.observe.header_map import SESSION_LIMIT, redaction
+from swapyard.observe.inflight import EXPLAINED_LIMIT, NOTICE_LIMIT, UPDATE_PERIOD, InflightList
 from swapyard.observe.timestamps import rfc3339
 
 
@@ -28,13 +28,14 @@ class Desk:
             clock=lambda: self.now,
             call_later=lambda delay, function: self.timers.append((self.now + delay, function)),
             redacted=redaction(["X-Secret"]),
+            session_headers=("X-Secret", "x-trace-id", "X-Session-ID"),
         )
         self._ids = 0
 
     def _publish(self, notice: InflightChanged) -> None:
         self.told.append(notice.payload)
 
-    def begin(self) -> Exchange:
+    def begin(self, *headers: tuple[bytes, bytes]) -> Exchange:
         self._ids += 1
         exchange = Exchange(
             exchange_id=self._ids,
@@ -49,6 +50,7 @@ class Desk:
                 (b"user-agent", b"demo"),
                 (b"authorization", b"Bearer s"),
                 (b"x-secret", b"s"),
+                *headers,
             ],
             remote_ip="10.0.0.7",
             key="",
@@ -58,7 +60,7 @@ class Desk:
             arrived_at=1000 + self.now,
             hooks=Hooks(
                 clock=lambda: self.now,
-                answered=self.list.answered,
+                moved=self.list.moved,
                 hand_over=lambda _: None,
                 keep_request_body=lambda *_: None,
             ),
@@ -97,8 +99,70 @@ def test_an_entry_has_the_published_members() -> None:
             "resp_headers": {"Content-Type": "text/plain", "Set-Cookie": "[REDACTED]"},
             "resp_bytes": 0,
             "elapsed_ms": 131,
+            "details": {"request_id": "r", "session": "", "phase": "relaying", "wait_reason": ""},
         },
     }
+
+
+def details(desk: Desk) -> list[dict[str, Any]]:
+    return [entry["details"] for entry in desk.list.entries()]
+
+
+def test_the_session_is_the_first_configured_header_that_is_not_empty_and_not_secret() -> None:
+    desk = Desk()
+    desk.begin((b"X-SESSION-ID", b"second"), (b"X-Trace-Id", b"first"))
+    desk.begin((b"x-session-id", b"second"), (b"x-trace-id", b" "), (b"x-trace-id", b"late"))
+    desk.begin((b"x-session-id", b"s" * 1000))
+    assert [entry["session"] for entry in details(desk)] == ["first", "late", "s" * SESSION_LIMIT]
+
+
+def test_a_request_that_waits_says_what_for_until_it_is_granted() -> None:
+    desk = Desk()
+    exchange = desk.begin()
+    standing = (Phase.QUEUED, "waiting for b: 1 in flight")
+    exchange.waiting(lambda: standing)
+    assert exchange.wait_reason == "waiting for b: 1 in flight"
+    standing = (Phase.LOADING, "loading")
+    desk.pass_time(UPDATE_PERIOD)
+    exchange.granted = desk.now
+    desk.pass_time(UPDATE_PERIOD)
+    desk.pass_time(UPDATE_PERIOD)
+    told = [payload["request"]["details"] for payload in desk.told]
+    assert [(one["phase"], one["wait_reason"]) for one in told] == [
+        ("relaying", ""),
+        ("queued", "waiting for b: 1 in flight"),
+        ("loading", "loading"),
+        ("relaying", ""),
+    ]
+
+
+def test_of_very_many_that_wait_only_the_first_are_asked() -> None:
+    desk = Desk()
+    asked: list[str] = []
+
+    def why() -> tuple[Phase, str]:
+        asked.append("why")
+        return Phase.QUEUED, "why"
+
+    for _ in range(EXPLAINED_LIMIT + 5):
+        desk.begin().waits = why
+    served = desk.begin()
+    entries = details(desk)
+    assert len(asked) == EXPLAINED_LIMIT
+    assert [entry["wait_reason"] for entry in entries] == ["why"] * EXPLAINED_LIMIT + [""] * 6
+    assert [entry["phase"] for entry in entries[-2:]] == ["queued", "relaying"]
+    assert served.standing == (Phase.RELAYING, "")
+
+
+def test_whoever_begins_to_watch_is_told_how_requests_go_on() -> None:
+    desk = Desk()
+    desk.watched = False
+    exchange = desk.begin()
+    desk.watched = True
+    desk.list.snapshot()
+    exchange.body(b"x")
+    desk.pass_time(UPDATE_PERIOD)
+    assert [payload["request"]["resp_bytes"] for payload in desk.told] == [1]
 
 
 def test_metadata_is_shown_when_there_is_some() -> None:

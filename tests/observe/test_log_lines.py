@@ -20,6 +20,7 @@ def test_a_line_has_its_level_in_brackets() -> None:
 
 
 def test_a_line_puts_time_and_prefix_before_the_level() -> None:
+    """Vector B8."""
     written = line(logging.ERROR, "multi\nline", time="18:25", prefix="p")
     assert written == b"18:25 [p] [ERROR] multi\nline\n"
 

@@ -211,6 +211,21 @@ def test_a_stuck_follower_finds_a_mark_where_chunks_were_dropped(make: MakeLogs)
     run(main())
 
 
+def test_writers_do_not_wait_for_the_only_follower_and_it_learns_what_it_missed(make: MakeLogs) -> None:
+    """Vector B9."""
+
+    async def main() -> None:
+        logs = make()
+        with logs.follow(QWEN) as stuck:
+            for _ in range(4000):
+                logs.output(QWEN, b"a")
+            assert await stuck.next() == b"a" * 1024
+            assert await stuck.next() == "\n— 2976 bytes dropped —\n".encode()
+            assert logs.history(QWEN) == b"a" * 4000
+
+    run(main())
+
+
 def test_a_stuck_follower_holds_no_more_than_a_mebibyte(make: MakeLogs) -> None:
     async def main() -> None:
         follower = Follower(b"")

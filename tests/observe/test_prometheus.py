@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from swapyard.observe.exposition import Exposition, Histogram, number
 from swapyard.observe.gpu.cards import Sample
 from swapyard.observe.model_memory import ModelMemory
-from swapyard.observe.prometheus import Metrics
+from swapyard.observe.prometheus import Lost, Metrics
 from swapyard.observe.system import Interface, SystemSample
 from swapyard.types import ModelId
 
@@ -225,6 +225,14 @@ def test_the_present_is_read_when_the_page_is_asked_for() -> None:
     assert values["swapyard_waiting"] == {("gemma",): 3, ("qwen",): 0}
     assert values["swapyard_resident_bytes"] == {("qwen",): 1 << 30}
     assert values["swapyard_gpu_bytes"] == {("qwen", "GPU-1"): 5 << 30, ("qwen", "GPU-2"): 7}
+
+
+def test_what_could_not_be_observed_is_counted() -> None:
+    values = parsed(Metrics(lost=lambda: Lost(rows=1, captures=2, body_bytes=3)))
+    assert values == {
+        "swapyard_unobserved_total": {("row",): 1, ("capture",): 2},
+        "swapyard_unobserved_bytes_total": {(): 3},
+    }
 
 
 def test_every_family_is_announced_once_and_readable() -> None:

@@ -22,7 +22,7 @@ from swapyard.notices import ActivityRecorded, InflightChanged
 from swapyard.observe.activity import ActivityRow, key_label
 from swapyard.observe.activity_query import ActivityQuery
 from swapyard.observe.captures import MEBIBYTE, Captures
-from swapyard.observe.exchange import Exchange
+from swapyard.observe.exchange import Exchange, Parts, Phase
 from swapyard.observe.recorder import Recorder
 from swapyard.observe.store import ActivityStore
 from swapyard.observe.writer import BACKLOG_LIMIT_ITEMS
@@ -246,6 +246,7 @@ def test_a_refusal_is_recorded_with_its_words() -> None:
             bench.recorder.end(exchange)
             row = await bench.row()
             assert (row["resp_status_code"], row["error_msg"]) == (429, "Too many requests")
+            assert row["details"]["queue_ms"] is None
             capture = bench.recorder.captures.get(1)
             assert capture is not None and capture["resp_body"] is None and capture["req_headers"] == {}
 
@@ -256,12 +257,13 @@ def test_a_caller_that_left_the_queue_is_recorded() -> None:
     async def test() -> None:
         async with running() as bench:
             exchange = bench.begin()
+            exchange.waiting(lambda: (Phase.QUEUED, "waiting for gemma"))
             bench.now += 3
             bench.recorder.end(exchange, error="the caller left while waiting for gemma")
             row = await bench.row()
             assert (row["resp_status_code"], row["resp_content_type"]) == (499, "")
             assert row["error_msg"] == "the caller left while waiting for gemma"
-            assert row["details"]["queue_ms"] == 3000
+            assert (row["details"]["queue_ms"], row["details"]["wait_reason"]) == (3000, "waiting for gemma")
 
     run(test)
 
@@ -326,7 +328,7 @@ def test_an_empty_answer_is_not_captured() -> None:
 def test_sounds_are_recorded_and_not_kept() -> None:
     async def test() -> None:
         async with running() as bench:
-            exchange = bench.begin(path="/v1/audio/speech")
+            exchange = bench.begin(path="/v1/audio/speech", parts=Parts.ALL & ~Parts.RESPONSE_BODY)
             exchange.asked(b'{"input":"hello"}')
             exchange.answered(200, [(b"content-type", b"audio/mpeg")])
             exchange.body(b"\xff\xfb" * 50_000)
@@ -557,7 +559,7 @@ def test_what_passes_faster_than_it_can_be_observed_costs_the_capture_first(
             exchange.body(b"x" * 65_536)
         exchange.body(b'","usage":{"prompt_tokens":3}}' if facts is JSON else STREAM_END)
         recorder.end(exchange)
-        assert 0 < recorder.lost["body_bytes"] < 1001 * 65_536
+        assert 0 < recorder.lost().body_bytes < 1001 * 65_536
         recorder.start()
         await recorder.flushed()
         page = recorder.store.page(ActivityQuery(), recorder.captures.has)
@@ -575,7 +577,7 @@ def test_rows_beyond_what_may_wait_are_counted_as_lost(caplog: pytest.LogCapture
         recorder = Recorder(ActivityStore.open(None), Captures(0), publish=lambda _: None)
         for _ in range(BACKLOG_LIMIT_ITEMS + 5):
             recorder.end(recorder.begin(method="POST", path="/infill", model="m"))
-        assert recorder.lost["rows"] == 5
+        assert recorder.lost().rows == 5
         assert caplog.text.count("rows are lost") == 1
         recorder.start()
         await recorder.close(timeout=30)

@@ -4,6 +4,7 @@ from swapyard.observe.ring import ByteRing, Ring
 
 
 def test_the_ring_keeps_the_newest_in_order() -> None:
+    """Vector B1."""
     ring: Ring[int] = Ring(4)
     for item in range(1, 9):
         ring.push(item)
@@ -12,6 +13,7 @@ def test_the_ring_keeps_the_newest_in_order() -> None:
 
 
 def test_a_ring_of_no_capacity_keeps_one() -> None:
+    """Vector B2."""
     ring: Ring[int] = Ring(0)
     assert ring.newest() is None
     ring.push(41)
@@ -27,6 +29,7 @@ def test_what_is_read_from_a_ring_is_a_copy() -> None:
 
 
 def test_the_byte_ring_is_exact_to_the_byte() -> None:
+    """Vector B3."""
     ring = ByteRing(10)
     seen = []
     for data in (b"hello", b"world", b"12345", b"abcdefghijklmnop"):
@@ -36,6 +39,7 @@ def test_the_byte_ring_is_exact_to_the_byte() -> None:
 
 
 def test_the_byte_ring_says_when_something_fell_out() -> None:
+    """Vector B4."""
     ring = ByteRing(5)
     ring.push(b"abc")
     assert not ring.overflowed

@@ -32,11 +32,13 @@ def generated(connection: sqlite3.Connection, model: str = "") -> Any:
 
 
 def test_without_values_there_is_no_histogram(connection: sqlite3.Connection) -> None:
+    """Vector A1."""
     fill(connection, [0, -1])
     assert generated(connection) is None
 
 
 def test_one_value_is_one_bin(connection: sqlite3.Connection) -> None:
+    """Vector A2."""
     fill(connection, [5])
     assert generated(connection) == {
         "bins": [1],
@@ -50,11 +52,13 @@ def test_one_value_is_one_bin(connection: sqlite3.Connection) -> None:
 
 
 def test_equal_values_are_one_bin(connection: sqlite3.Connection) -> None:
+    """Vector A3."""
     fill(connection, [5, 5, 5])
     assert (generated(connection)["bins"], generated(connection)["binSize"]) == ([3], 0)
 
 
 def test_ten_values_fill_five_bins(connection: sqlite3.Connection) -> None:
+    """Vector A4."""
     fill(connection, [float(value) for value in range(1, 11)])
     assert generated(connection) == {
         "bins": [2, 2, 2, 2, 2],
@@ -68,6 +72,7 @@ def test_ten_values_fill_five_bins(connection: sqlite3.Connection) -> None:
 
 
 def test_two_values_lie_in_the_outer_bins(connection: sqlite3.Connection) -> None:
+    """Vector A5."""
     fill(connection, [30, 10])
     assert generated(connection) == {
         "bins": [1, 0, 0, 0, 1],
@@ -81,6 +86,7 @@ def test_two_values_lie_in_the_outer_bins(connection: sqlite3.Connection) -> Non
 
 
 def test_a_hundred_thousand_values_fill_eighteen_bins(connection: sqlite3.Connection) -> None:
+    """Vector A6, one higher: a query leaves out the 0 that is among its values."""
     fill(connection, [float(value) for value in range(1, 100_001)])
     shown = generated(connection)
     assert (len(shown["bins"]), sum(shown["bins"]), shown["binSize"], shown["p50"]) == (

@@ -91,7 +91,16 @@ def reference_database(path: Path, rows: int) -> None:
 
 def test_a_row_comes_back_as_the_api_shows_it(store: ActivityStore) -> None:
     store.add(
-        [row(error_msg="broke", metadata={"selector": "best"}, queue_ms=1.5, key="abc", arrived_at=999.5)]
+        [
+            row(
+                error_msg="broke",
+                metadata={"selector": "best"},
+                queue_ms=1.5,
+                key="abc",
+                session="s-1",
+                arrived_at=999.5,
+            )
+        ]
     )
     (shown,) = store.page(ActivityQuery(), lambda ids: set(ids))["data"]
     assert shown.pop("timestamp").startswith("1970-01-01T")
@@ -100,6 +109,7 @@ def test_a_row_comes_back_as_the_api_shows_it(store: ActivityStore) -> None:
         "arrived_at": rfc3339(999.5),
         "requested_model": "",
         "key": "abc",
+        "session": "s-1",
         "wait_reason": "",
         "queue_ms": 1.5,
         "load_ms": None,
@@ -141,6 +151,7 @@ def test_empty_members_are_left_out_of_a_row(store: ActivityStore) -> None:
 
 @pytest.mark.parametrize(("rows", "pages"), [(0, 0), (1, 1), (25, 1), (26, 2)])
 def test_pages_are_counted_up(store: ActivityStore, rows: int, pages: int) -> None:
+    """Vector A7."""
     if rows:
         store.add([row() for _ in range(rows)])
     page = store.page(ActivityQuery(), lambda _: set())
@@ -149,6 +160,7 @@ def test_pages_are_counted_up(store: ActivityStore, rows: int, pages: int) -> No
 
 
 def test_only_the_newest_rows_stay_in_memory() -> None:
+    """Vector A8."""
     store = ActivityStore.open(None, rows_in_memory=2)
     for _ in range(5):
         store.add([row()])
@@ -165,6 +177,7 @@ def test_a_cap_that_is_none_means_a_thousand(rows_in_memory: int) -> None:
 
 
 def test_filters_are_joined(store: ActivityStore) -> None:
+    """Vector A9."""
     store.add([row(model, 1000 + place) for place, model in enumerate(["m1", "m2", "m1", "m2", "m1"])])
     query = ActivityQuery(models=("m1",), start=1001, min_id=2, max_id=5, limit=1)
     page = store.page(query, lambda _: set())
@@ -289,6 +302,28 @@ def test_a_missing_record_of_the_migrations_is_completed(path: Path) -> None:
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT version_id FROM goose_db_version").fetchall() == [(0,), (1,)]
     connection.close()
+
+
+def test_a_file_of_a_version_without_sessions_gets_the_column_and_keeps_its_rows(path: Path) -> None:
+    store = ActivityStore.open(path)
+    store.add([row("old")])
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE activity_details DROP COLUMN session")
+    connection.commit()
+    connection.close()
+    store = ActivityStore.open(path)
+    store.add([row("new", session="s-1")])
+    page = store.page(ActivityQuery(), lambda _: set())
+    assert [shown["details"]["session"] for shown in page["data"]] == ["s-1", ""]
+    store.close()
+
+
+def test_rows_are_found_by_session(store: ActivityStore) -> None:
+    store.add([row(session="a"), row(session="b"), row()])
+    assert ids(store, sessions=("a",)) == [1]
+    assert ids(store, sessions=("a", "b")) == [2, 1]
+    assert ids(store, text="B") == [2]
 
 
 def test_a_table_of_another_shape_is_refused_by_name(path: Path) -> None:

@@ -1,6 +1,10 @@
 /** Activity: what is in flight, what is finished, finding and exporting it. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { configs } from './support/configs';
-import { demo, type Gateway } from './support/gateway';
+import { python, type Gateway } from './support/gateway';
 import { expect, open, test, type Page } from './support/test';
 import { Wire } from './support/wire';
 
@@ -16,9 +20,26 @@ const ids = (page: Page): Promise<number[]> =>
 const inflight = (page: Page) => page.getByRole('region', { name: 'In flight' });
 const countdown = (from: number, to: number): number[] => Array.from({ length: from - to + 1 }, (_, index) => from - index);
 
-/** Exactly `count` finished requests, ids 1 to `count`. */
-async function filled(gateway: Gateway, count: number): Promise<void> {
-  for (let number = 1; number <= count; number++) await gateway.row(() => gateway.chat('alpha', { say: `answer ${number}` }));
+const folders: string[] = [];
+test.afterAll(() => folders.splice(0).forEach((folder) => rmSync(folder, { recursive: true })));
+
+/** An activity log with the `rows` that a piece of Python makes. */
+function seeded(script: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'swapyard-activity-'));
+  folders.push(folder);
+  const store = join(folder, 'activity.db');
+  const before = `
+import sys, time
+from pathlib import Path
+from swapyard.observe.activity import ActivityRow
+from swapyard.observe.store import ActivityStore
+from swapyard.observe.usage import NOTHING, Tokens`;
+  const after = `
+store = ActivityStore.open(Path(sys.argv[1]))
+store.add(rows)
+store.close()`;
+  execFileSync(python, ['-c', before + script + after, store]);
+  return store;
 }
 
 test.describe('sixty finished requests', () => {
@@ -141,6 +162,26 @@ test.describe('sixty finished requests', () => {
     await wire.close();
   });
 
+  test('24 page 2 and page 3 asked for while the table is slow: page 3 is shown', async ({ page, gateway }) => {
+    const wire = await Wire.to(gateway.port);
+    await open(page, 'activity', wire.url);
+    await expect(rows(page)).toHaveCount(25);
+    const release = wire.hold((path) => path.includes('/api/metrics/activity'));
+    await gateway.row(() => gateway.chat('alpha'));
+    const buttons = finished(page).getByRole('navigation', { name: 'Pages of the table' });
+    await buttons.getByRole('button', { name: '2', exact: true }).click();
+    await buttons.getByRole('button', { name: '3', exact: true }).click();
+    await expect(buttons).toContainText('page 3 of 3');
+    const shown = await ids(page);
+    const late = page.waitForResponse((answer) => answer.url().includes('/api/metrics/activity'));
+    release();
+    await late;
+    await expect(buttons).toContainText('page 3 of 3');
+    expect(await ids(page)).toEqual(shown);
+    await page.close();
+    await wire.close();
+  });
+
   test('39 histograms that were hidden or shown stay so after a reload, the totals are always visible', async ({ page }) => {
     await open(page, 'activity');
     const speeds = finished(page).getByRole('button', { name: 'Speeds' });
@@ -256,6 +297,23 @@ test('29 rows of one model with errors of the last hour, in one address that wor
   await check(other);
 });
 
+test('what is looked for is found even where far more is kept than fits into the page', async ({ page, another }) => {
+  const store = seeded(`
+def row(number):
+    return ActivityRow(0, time.time(), "alpha", "/v1/chat/completions", "", 503 if number == 40 else 200, NOTHING, 5, "", {},
+                       request_id=f"r-{number}", session="needle" if number == 40 else "hay")
+rows = [row(number) for number in range(1, 6101)]`);
+  const gateway = await another({ ...configs.plain(), store: { path: store } });
+  await open(page, 'activity?session=needle', gateway.url);
+  await expect(rows(page)).toHaveCount(1);
+  expect(await ids(page)).toEqual([40]);
+  await page.getByRole('button', { name: 'Clear filters' }).click();
+  await expect(rows(page)).toHaveCount(25);
+  await expect(finished(page)).toContainText('of 6,100 requests are loaded');
+  await page.getByRole('searchbox', { name: 'Search in requests' }).fill('r-41');
+  await expect(finished(page)).toContainText('111 rows · page 1 of 5');
+});
+
 test('30 a failed request is marked by more than colour, and its error can be read', async ({ page, gateway }) => {
   await gateway.chat('alpha', { status: 502, error: 'the card has fallen off the bus' });
   await open(page, 'activity?status=502');
@@ -339,8 +397,18 @@ test('36 the session is the first of the configured headers', async ({ page, gat
   await open(page, 'activity');
   const end = await gateway.stream('alpha', { say: 'word '.repeat(4000), pace: 20, piece: 5 }, { 'x-trace-id': 'trace-7', 'X-Session-ID': 'other' });
   await expect(inflight(page).getByRole('listitem')).toContainText('trace-7');
-  await end();
+  await gateway.row(end);
   await expect(inflight(page).getByRole('listitem')).toHaveCount(0);
+  await gateway.row(() => gateway.chat('alpha', { say: 'no session' }));
+  await page.getByRole('region', { name: 'Filters and sums' }).getByRole('button', { name: 'Session', exact: true }).click();
+  await page.getByRole('checkbox', { name: /^trace-7/ }).check();
+  await page.keyboard.press('Escape');
+  await finished(page).getByRole('button', { name: 'Columns' }).click();
+  await finished(page).getByRole('checkbox', { name: 'Session' }).check();
+  await page.keyboard.press('Escape');
+  await expect(rows(page)).toHaveCount(1);
+  await expect(rows(page).locator('td.session')).toHaveText('trace-7');
+  await expect(page).toHaveURL(/session=trace-7/);
 });
 
 test('37 without any activity there are placeholders and zero totals', async ({ page, another }) => {
@@ -355,8 +423,13 @@ test('37 without any activity there are placeholders and zero totals', async ({ 
 });
 
 test('38 when all speeds are equal there is one bar with valid marks', async ({ page, another }) => {
-  const gateway = await another({ models: { alpha: { cmd: demo('alpha') } } });
-  await filled(gateway, 1);
+  const errors: string[] = [];
+  page.on('console', (message) => {
+    if (message.type() === 'error') errors.push(message.text());
+  });
+  const store = seeded(`
+rows = [ActivityRow(0, time.time(), "alpha", "/v1/chat/completions", "", 200, Tokens(5, 6, 0, -1, -1, 100.0, 20.0), 5, "", {}, request_id="r") for _ in range(12)]`);
+  const gateway = await another({ ...configs.plain(), store: { path: store } });
   await open(page, 'activity', gateway.url);
   await finished(page).getByRole('button', { name: 'Speeds' }).click();
   const picture = page.getByRole('img', { name: /^Decode speed/ });
@@ -365,6 +438,7 @@ test('38 when all speeds are equal there is one bar with valid marks', async ({ 
     expect(Number(await line.getAttribute('x1'))).toBeGreaterThanOrEqual(0);
     expect(Number(await line.getAttribute('x2'))).toBeGreaterThanOrEqual(0);
   }
+  expect(errors).toEqual([]);
 });
 
 function milliseconds(text: string): number {

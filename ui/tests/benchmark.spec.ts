@@ -26,6 +26,27 @@ test('92 requests of a step go out together, and stopping marks the rest', async
   await expect.poll(async () => (await gateway.json<{ requests: unknown[] }>('/api/inflight')).requests.length).toBe(0);
 });
 
+test('92 two models twice each at the same time: four requests in parallel, whose phases add up to their time', async ({ page, gateway }) => {
+  await plan(page, ['alpha', 'seer'], { atOnce: '2', tokens: '20000' });
+  await page.getByRole('checkbox', { name: /^all models at the same time/ }).check();
+  await page.getByRole('checkbox', { name: /^warm up/ }).uncheck();
+  await run(page).click();
+  const models = async (): Promise<string[]> => (await gateway.json<{ requests: { model: string }[] }>('/api/inflight')).requests.map(({ model }) => model).sort();
+  await expect.poll(models).toEqual(['alpha', 'alpha', 'seer', 'seer']);
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await expect(run(page)).toBeVisible();
+  const titles = await page.locator('svg[aria-label^="Timeline"] g > title').allTextContents();
+  expect(titles).toHaveLength(4);
+  const milliseconds = (text: string): number => Number.parseFloat(text) * (text.endsWith('ms') ? 1 : 1000);
+  for (const title of titles) {
+    expect(title).toMatch(/, stopped$/);
+    const times = [...title.matchAll(/([\d.]+ (?:ms|s))\b/g)].map(([, text]) => milliseconds(text ?? ''));
+    const total = times.pop() ?? 0;
+    // Shown rounded: to a hundredth of a second, or a millisecond, each.
+    expect(Math.abs(times.reduce((sum, part) => sum + part, 0) - total)).toBeLessThan(25);
+  }
+});
+
 test('93 while a benchmark runs the menu says so on every page', async ({ page }) => {
   await plan(page, ['alpha'], { tokens: '20000' });
   await run(page).click();

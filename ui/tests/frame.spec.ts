@@ -2,7 +2,7 @@
 import { configs } from './support/configs';
 import { demo } from './support/gateway';
 import { brightness } from './support/screen';
-import { expect, menu, open, test } from './support/test';
+import { expect, menu, open, test, sidebarModels } from './support/test';
 import { Wire } from './support/wire';
 
 const pages = {
@@ -119,6 +119,23 @@ test('15 without profiles there is no profile selector', async ({ page, another 
   await expect(page.getByRole('combobox', { name: 'Profile' })).toHaveCount(0);
 });
 
+test('the list of profiles follows a reload of the configuration', async ({ page, another }) => {
+  const gateway = await another(configs.plain());
+  await open(page, '', gateway.url);
+  const picker = page.getByRole('combobox', { name: 'Profile' });
+  await expect(picker).toHaveCount(0);
+  gateway.configure({ ...configs.plain(), profiles: { day: { pins: { fast: 'alpha' } }, night: { pins: { fast: 'beta' } } } });
+  await gateway.post('/api/config/reload');
+  await expect(picker.getByRole('option')).toHaveText(['None', 'day', 'night']);
+  await picker.selectOption('night');
+  gateway.configure({ ...configs.plain(), profiles: { day: { pins: { fast: 'alpha' } } } });
+  await gateway.post('/api/config/reload');
+  await expect(picker.getByRole('option')).toHaveText(['None', 'day']);
+  gateway.configure(configs.plain());
+  await gateway.post('/api/config/reload');
+  await expect(picker).toHaveCount(0);
+});
+
 test('16 in the mode "system" the page follows the operating system without a reload', async ({ page }) => {
   await page.emulateMedia({ colorScheme: 'light' });
   await open(page);
@@ -181,7 +198,7 @@ test('the command palette goes to a page, a model, and runs an action', async ({
   await page.keyboard.press('Control+k');
   await page.getByRole('combobox', { name: 'Command' }).fill('load alpha');
   await page.keyboard.press('Enter');
-  await expect(menu(page).getByRole('link', { name: 'ready alpha' })).toBeVisible();
+  await expect(sidebarModels(page).getByRole('link', { name: 'ready alpha' })).toBeVisible();
 });
 
 test('keys lead to pages, and ? explains them', async ({ page }) => {

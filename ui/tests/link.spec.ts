@@ -1,6 +1,6 @@
 /** Losing the gateway and getting it back: nothing is shown as if it were fresh, nothing is thrown away. */
 import { configs } from './support/configs';
-import { expect, menu, open, test } from './support/test';
+import { expect, open, test, sidebarModels } from './support/test';
 
 test('9 and 10 without the event stream the page says so, tries again with growing pauses, and keeps the old data', async ({ page, another }) => {
   const gateway = await another(configs.plain());
@@ -43,7 +43,7 @@ test('12 when the server returns with other states, the list shows them without 
   const gateway = await another(configs.plain());
   await gateway.load('alpha');
   await open(page, 'models', gateway.url);
-  await expect(menu(page).getByRole('link', { name: 'ready alpha' })).toBeVisible();
+  await expect(sidebarModels(page).getByRole('link', { name: 'ready alpha' })).toBeVisible();
   await page.evaluate(() => {
     const list = document.querySelector('main');
     const seen = (globalThis as unknown as { fewest: number });
@@ -55,6 +55,6 @@ test('12 when the server returns with other states, the list shows them without 
   await expect(page).toHaveTitle(/^✕/);
   await gateway.run();
   await expect(page).toHaveTitle(/^●/);
-  await expect(menu(page).getByRole('link', { name: 'stopped alpha' })).toBeVisible();
+  await expect(sidebarModels(page).getByRole('link', { name: 'stopped alpha' })).toBeVisible();
   expect(await page.evaluate(() => (globalThis as unknown as { fewest: number }).fewest)).toBeGreaterThan(1);
 });

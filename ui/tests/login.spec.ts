@@ -26,6 +26,16 @@ test('116 without a key there is a login form; with one everything works, events
   await load;
   await page.reload();
   await expect(page.getByRole('button', { name: 'Unload alpha' })).toBeVisible();
+  // The model's own page is opened by the browser, which has to be given the key.
+  await page.getByRole('button', { name: 'Open the page of alpha' }).click();
+  const dialog = page.getByRole('dialog', { name: 'The page of alpha' });
+  await expect(dialog).toContainText('the key as password');
+  const opening = page.context().waitForEvent('page');
+  await dialog.getByRole('button', { name: 'Open in a new tab' }).click();
+  const own = await opening;
+  await expect(own.locator('body')).toContainText('alpha');
+  await expect(own.locator('body')).not.toContainText('unauthorized');
+  await own.close();
   gateway.configure({ ...configs.locked(), apiKeys: ['another'] });
   await page.goto(`${gateway.url}/ui/#/settings`);
   await page.getByRole('button', { name: 'Reload the configuration' }).click();

@@ -1,5 +1,7 @@
 /** Logs: colours, filters, following, what is remembered, and streams that are open only while somebody looks. */
 import type { Gateway } from './support/gateway';
+import { configs } from './support/configs';
+import { Wire } from './support/wire';
 import { expect, menu, open, test, type Page } from './support/test';
 
 const panel = (page: Page, name = 'Models') => page.getByRole('region', { name, exact: true });
@@ -96,6 +98,44 @@ test('103 the log of a model starts with its history, and its stream is closed o
   await expect(lines(page, 'Log')).toContainText('and this one later');
   await menu(page).getByRole('link', { name: 'Hardware' }).click();
   await closed;
+});
+
+test('what was cleared away can be had back', async ({ page, gateway }) => {
+  await write(gateway, 'a line from before');
+  await open(page, 'logs?view=upstream');
+  await expect(lines(page)).toContainText('a line from before');
+  await panel(page).getByRole('button', { name: 'Clear what is shown' }).click();
+  await expect(lines(page)).not.toContainText('a line from before');
+  await write(gateway, 'a line from after');
+  await expect(lines(page)).toContainText('a line from after');
+  await panel(page).getByRole('button', { name: 'Load older' }).click();
+  await expect(lines(page)).toContainText('a line from before');
+  await expect(panel(page).getByRole('button', { name: 'Load older' })).toHaveCount(0);
+});
+
+test('the lines of one request are found by its id', async ({ page, gateway }) => {
+  for (let number = 0; number < 11; number++) await gateway.row(() => gateway.chat('alpha'));
+  const { id } = await gateway.newest();
+  const rows = await gateway.json<{ data: { id: number; details: { request_id: string } }[] }>(`/api/metrics/activity?min_id=${id - 9}&max_id=${id - 9}`);
+  const request = rows.data[0]?.details.request_id ?? '';
+  await open(page, `activity/${id - 9}`);
+  await page.getByRole('link', { name: 'open in Logs' }).click();
+  await expect(lines(page, 'Merged')).toContainText(request);
+  await expect(panel(page, 'Merged')).toContainText(/, 1 match/);
+});
+
+test('a log goes on where it was when the connection comes back', async ({ page, another }) => {
+  const gateway = await another(configs.plain());
+  await gateway.chat('alpha', { say: 'ok', log: 'before the break' });
+  const wire = await Wire.to(gateway.port);
+  await open(page, 'logs?view=upstream', wire.url);
+  await expect(lines(page)).toContainText('before the break');
+  wire.cut();
+  await gateway.chat('alpha', { say: 'ok', log: 'after the break' });
+  await expect(lines(page)).toContainText('after the break');
+  expect((await lines(page).textContent())?.split('before the break')).toHaveLength(2);
+  await page.close();
+  await wire.close();
 });
 
 test('no log is fetched on pages that show none', async ({ page }) => {

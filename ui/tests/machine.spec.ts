@@ -1,6 +1,6 @@
 /** Performance, hardware, settings: what the machine does, what it is, and how the page looks. */
 import { configs } from './support/configs';
-import { expect, menu, open, test, type Page } from './support/test';
+import { expect, menu, open, test, type Page, sidebarModels } from './support/test';
 import { brightness } from './support/screen';
 import { Wire } from './support/wire';
 
@@ -25,6 +25,21 @@ test('104 the window of the charts can be chosen, and only new samples are fetch
   await expect.poll(() => asked.at(-1)).toMatch(/^\d{4}-\d\d-\d\dT/);
 });
 
+test('104 the charts ask for samples now and then, not without a break', async ({ page }) => {
+  const asked: string[] = [];
+  page.on('request', (request) => {
+    if (samples(request.url())) asked.push(request.url());
+  });
+  await page.clock.install();
+  await open(page, 'performance');
+  await expect(page.getByRole('heading', { name: 'CPU' })).toBeVisible();
+  await expect.poll(() => asked.length).toBeGreaterThan(1);
+  const before = asked.length;
+  for (let second = 0; second < 20; second++) await page.clock.runFor('00:01');
+  expect(asked.length - before).toBeGreaterThan(1);
+  expect(asked.length - before).toBeLessThanOrEqual(5);
+});
+
 const twoCards = `#!/bin/sh
 case "$*" in *--loop*) ;; *) exit 1 ;; esac
 while sleep 1; do
@@ -37,6 +52,17 @@ test('105 two cards of the same name are told apart, and one without a memory se
   await open(page, 'performance', gateway.url);
   await expect(page.getByRole('img', { name: /^GPU use: GPU 0 Card X 10.*, GPU 1 Card X 20/ })).toBeVisible({ timeout: 30_000 });
   await expect(page.getByRole('img', { name: /^GPU memory: GPU 0 Card X 12.*GPU 1 Card X –$/ })).toBeVisible();
+});
+
+test('106 where samples are missing the charts say from when to when', async ({ page, another }) => {
+  test.setTimeout(120_000);
+  const gateway = await another(configs.plain());
+  await open(page, 'performance', gateway.url);
+  const chart = page.getByRole('figure').filter({ has: page.getByRole('heading', { name: 'Load average' }) });
+  await expect(chart.getByText('no data in this window yet')).toHaveCount(0, { timeout: 30_000 });
+  await expect(chart).not.toContainText('no samples from');
+  await gateway.frozen(15_000);
+  await expect(chart).toContainText(/no samples from \d\d:\d\d:\d\d to \d\d:\d\d:\d\d/, { timeout: 40_000 });
 });
 
 test('107 while the tab is hidden nothing is fetched, and on return the data go on', async ({ page }) => {
@@ -53,11 +79,15 @@ test('107 while the tab is hidden nothing is fetched, and on return the data go 
   page.on('request', (request) => {
     if (samples(request.url())) asked++;
   });
+  const newest = await page.evaluate(async () => ((await (await fetch('/api/performance')).json()) as { sys_stats: { timestamp: string }[] }).sys_stats.at(-1)?.timestamp ?? '');
+  asked = 0;
   await page.clock.runFor('01:00');
   expect(asked).toBe(0);
   const back = page.waitForRequest((request) => samples(request.url()));
   await hide(false);
-  await back;
+  // Asked for is what came since the last sample that was seen, so nothing is missing.
+  const after = new URL((await back).url()).searchParams.get('after') ?? '';
+  expect(Date.parse(after)).toBeLessThanOrEqual(Date.parse(newest));
 });
 
 test('108 without monitoring there is no menu entry', async ({ page, another }) => {
@@ -127,7 +157,7 @@ test('the configuration is reloaded from the page, and what is wrong with it is 
   await open(page, 'settings', gateway.url);
   gateway.configure({ ...configs.plain(), models: { gamma: { cmd: 'true ${PORT}' } }, groups: {} });
   await page.getByRole('button', { name: 'Reload the configuration' }).click();
-  await expect(menu(page).getByRole('link', { name: 'stopped gamma' })).toBeVisible();
+  await expect(sidebarModels(page).getByRole('link', { name: 'stopped gamma' })).toBeVisible();
   gateway.configure({ models: { gamma: { cmd: 'true ${PORT}', ttl: 'soon' } } });
   await page.getByRole('button', { name: 'Reload the configuration' }).click();
   await expect(page.getByRole('alert').filter({ hasText: 'not reloaded' })).toContainText('ttl');

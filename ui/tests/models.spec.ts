@@ -1,7 +1,7 @@
 /** Models: the list, loading and unloading, one model's own page. */
 import { configs } from './support/configs';
 import { demo, type Gateway } from './support/gateway';
-import { expect, menu, open, test, type Page } from './support/test';
+import { expect, menu, open, test, type Page, sidebarModels } from './support/test';
 
 const group = (page: Page, name: string) => page.getByRole('region', { name, exact: true });
 const row = (page: Page, model: string) => page.getByRole('main').getByRole('listitem').filter({ has: page.getByRole('link', { name: new RegExp(`(^|\\s)${model.replace(/[/:]/g, '.')}(\\s|$)`) }) }).first();
@@ -25,7 +25,7 @@ test('50 counts, groups, states, aliases and targets are right; the unlisted mod
   await expect(row(page, 'slow')).toContainText('loading');
   await expect(row(page, 'north/big')).toContainText('on north');
   await expect(page.getByRole('main').getByText('hidden')).toHaveCount(0);
-  await expect(menu(page).getByRole('link', { name: /hidden/ })).toHaveCount(0);
+  await expect(sidebarModels(page).getByRole('link', { name: /hidden/ })).toHaveCount(0);
   const selector = group(page, 'Selectors').getByRole('listitem');
   await expect(selector).toContainText('spillover');
   await expect(selector).toContainText('up to 2 each');
@@ -42,7 +42,7 @@ test('51 with unlisted models shown, the unlisted one is listed and tagged, also
   await page.getByRole('checkbox', { name: 'unlisted (1)' }).check();
   await page.reload();
   await expect(row(page, 'hidden')).toContainText('unlisted');
-  await expect(menu(page).getByRole('link', { name: 'stopped hidden' })).toBeVisible();
+  await expect(sidebarModels(page).getByRole('link', { name: 'stopped hidden' })).toBeVisible();
 });
 
 test('52 a stopped model is loaded: loading, then ready, and the button becomes unload', async ({ page }) => {
@@ -178,6 +178,17 @@ test('62 time left, command, port, process and memory of a model are shown and g
   await expect(page.getByRole('status').filter({ hasText: 'beta stays' })).toBeVisible();
 });
 
+test('a request under way says that its model loads for it, on the activity page and on that of the model', async ({ page, gateway }) => {
+  await open(page, 'activity');
+  const end = await gateway.stream('slow', { say: 'at last' });
+  const row = page.getByRole('region', { name: 'In flight' }).getByRole('listitem').filter({ hasText: 'slow' });
+  await expect(row).toContainText('model loads');
+  await page.goto(page.url().replace('activity', 'models/slow'));
+  await expect(page.getByRole('region', { name: 'Requests in order' }).getByRole('listitem')).toContainText('model loads');
+  await end();
+  await gateway.unload('slow');
+});
+
 test.describe('one model at a time', () => {
   let gateway: Gateway;
   test('who waits for what, and why, is on the landing page and on the model', async ({ page, another }) => {
@@ -190,6 +201,9 @@ test.describe('one model at a time', () => {
     await expect(page.getByRole('region', { name: 'In flight' }).getByRole('listitem').filter({ hasText: 'beta' })).toContainText(/alpha/);
     await open(page, 'models/beta', gateway.url);
     await expect(page.getByRole('region', { name: 'Now' })).toContainText('1 request waiting');
+    const mine = page.getByRole('region', { name: 'Requests in order' }).getByRole('listitem');
+    await expect(mine).toContainText('waiting');
+    await expect(mine).toContainText('alpha: 1 in flight');
     await end();
     await waiting;
     await expect(page.getByRole('region', { name: 'Loads and unloads' })).toContainText('loaded');

@@ -1,5 +1,6 @@
 /** The playground's other tabs: pictures, speech, transcription, ranking, embeddings. */
 import { configs } from './support/configs';
+import { python } from './support/gateway';
 import { expect, open, test, type Page } from './support/test';
 
 const model = (page: Page) => page.getByRole('combobox', { name: 'Model', exact: true });
@@ -58,6 +59,33 @@ test('86 the voices of the model are offered, and without an answer the usual on
   await page.getByRole('button', { name: 'List the voices of this model' }).click();
   await expect(page.getByRole('alert')).toContainText('the usual names are offered');
   await expect(voices).toHaveText(['alloy', 'ash', 'coral', 'echo', 'fable', 'nova', 'shimmer']);
+});
+
+const voiceServer = `#!${python}
+import http.server, json, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = sys.argv[2].encode() if self.path.startswith("/v1/audio/voices") else b"{}"
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+`;
+test('86 voices come as a list of names, as a list of objects, or within an object', async ({ page, another }) => {
+  const shapes = { names: ['anna', 'bert'], objects: [{ id: 'cleo' }, { id: 'dora' }], within: { voices: [{ id: 'emil' }, 'fritz'] } };
+  const models = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, { cmd: `voice-server \${PORT} '${JSON.stringify(shape)}'` }]));
+  const gateway = await another({ groups: { all: { swap: false, exclusive: false, members: Object.keys(models) } }, models }, { 'voice-server': voiceServer });
+  await open(page, 'playground?tab=speech', gateway.url);
+  const voices = page.getByRole('combobox', { name: 'Voice' }).getByRole('option');
+  for (const [name, expected] of Object.entries({ names: ['anna', 'bert'], objects: ['cleo', 'dora'], within: ['emil', 'fritz'] })) {
+    await model(page).selectOption(name);
+    await page.getByRole('button', { name: 'List the voices of this model' }).click();
+    await expect(voices).toHaveText(expected);
+  }
 });
 
 test('87 a WAV answer is downloaded with a name that ends in .wav', async ({ page }) => {

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from swapyard import notices
-from swapyard.api import gate
+from swapyard.api import gate, schemas
 from swapyard.api.models import status_json
 from swapyard.api.services import Services
 from swapyard.bus import Gap
@@ -35,7 +35,11 @@ def routes(services: Services) -> APIRouter:
     checks = [Depends(gate.key_check(services)), Depends(gate.site_check)]
     router = APIRouter(dependencies=checks, tags=["events"])
 
-    @router.get("/api/events", response_class=StreamingResponse)
+    @router.get(
+        "/api/events",
+        response_class=StreamingResponse,
+        responses=schemas.of_text("text/event-stream"),
+    )
     async def events(request: Request, without: Annotated[list[str], Query()] = []) -> Response:  # noqa: B006
         """Server-sent events; each `data` is an envelope {type, data} whose `data` is JSON in a string.
 
@@ -44,6 +48,7 @@ def routes(services: Services) -> APIRouter:
         headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
         if request.scope.get("head"):
             return Response(headers=headers)
+        services.watchers.admit()
         return StreamingResponse(stream(frozenset(without)), headers=headers)
 
     async def stream(without: frozenset[str]) -> AsyncIterator[bytes]:
@@ -68,11 +73,14 @@ def routes(services: Services) -> APIRouter:
         yield models()
         session_id = list(services.config().ui.activity.session_id)
         yield sse.message("uiConfig", {"activity": {"session_id": session_id}})
-        yield sse.message("profileChanged", {"active": services.active_profile()})
+        yield profile()
         yield snapshot()
 
     def models() -> bytes:
         return sse.message("modelStatus", status_json(services))
+
+    def profile() -> bytes:
+        return sse.message("profileChanged", {"active": services.active_profile()})
 
     def snapshot() -> bytes:
         return sse.message("inflight", services.recorder.inflight.snapshot())
@@ -83,9 +91,10 @@ def routes(services: Services) -> APIRouter:
     def messages(notice: notices.Notice | Gap) -> Iterator[bytes]:
         match notice:
             case Gap(lost=lost):
-                # What was lost is told anew: states and requests as they are now.  Not a word of it in the
-                # log, which is part of this stream and would only make it longer.
+                # What was lost is told anew: profile, states and requests as they are now.  Not a word of it
+                # in the log, which is part of this stream and would only make it longer.
                 yield sse.message("gap", {"lost": lost})
+                yield profile()
                 yield models()
                 yield snapshot()
             case notices.StateChanged():

@@ -7,32 +7,39 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from swapyard.api import gate
+from swapyard.api import gate, schemas
 from swapyard.api.services import Services
 from swapyard.errors import Fault, RequestError
 from swapyard.observe.logs import Source
 from swapyard.types import ModelId
 
 PLAIN = {"content-type": "text/plain"}
+TEXT = schemas.of_text("text/plain")
+NO_HISTORY = {"parameters": [schemas.in_query("no-history", "string")]}
 
 
 def routes(services: Services) -> APIRouter:
     checks = [Depends(gate.key_check(services)), Depends(gate.site_check)]
     router = APIRouter(dependencies=checks, tags=["logs"])
 
-    @router.get("/logs", response_class=Response)
+    @router.get("/logs", response_class=Response, responses=TEXT)
     async def history(request: Request) -> Response:
         """The newest 100 KiB of the combined log; browsers are sent to the page that shows it."""
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse("/ui/", 302)
         return Response(services.logs.history(Source.COMBINED), headers=PLAIN)
 
-    @router.get("/logs/stream", response_class=StreamingResponse)
+    @router.get("/logs/stream", response_class=StreamingResponse, responses=TEXT, openapi_extra=NO_HISTORY)
     async def combined(request: Request) -> Response:
         """The combined log, followed; `no-history` leaves out what was written before."""
         return follow(request, Source.COMBINED)
 
-    @router.get("/logs/stream/{name:path}", response_class=StreamingResponse)
+    @router.get(
+        "/logs/stream/{name:path}",
+        response_class=StreamingResponse,
+        responses=TEXT,
+        openapi_extra=NO_HISTORY,
+    )
     async def one(request: Request, name: str) -> Response:
         """One log, followed: `proxy`, `upstream`, or a local model by id or alias."""
         return follow(request, source_of(name))
@@ -55,6 +62,8 @@ def routes(services: Services) -> APIRouter:
         headers = {**PLAIN, "x-content-type-options": "nosniff", "x-accel-buffering": "no"}
         if request.scope.get("head"):
             return Response(headers=headers)
+
+        services.watchers.admit()
 
         async def text() -> AsyncIterator[bytes]:
             with services.logs.follow(source, history="no-history" not in request.query_params) as follower:

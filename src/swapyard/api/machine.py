@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from swapyard.api import gate, schemas
 from swapyard.api.services import Services
 from swapyard.errors import Fault, RequestError
+from swapyard.observe.exposition import CONTENT_TYPE
 from swapyard.observe.timestamps import from_rfc3339
 from swapyard.types import ModelId
 
@@ -19,7 +20,12 @@ def routes(services: Services) -> APIRouter:
     checks = [Depends(gate.key_check(services)), Depends(gate.site_check)]
     router = APIRouter(dependencies=checks, tags=["machine"])
 
-    @router.get("/api/performance", response_model=schemas.Performance)
+    @router.get(
+        "/api/performance",
+        response_model=schemas.Performance,
+        responses={503: {"description": "Monitoring is switched off", "model": schemas.Performance}},
+        openapi_extra={"parameters": [schemas.in_query("after", "string")]},
+    )
     async def performance(request: Request) -> Response:
         """Samples of the last hour, oldest first; with `after` only those strictly later."""
         after = request.query_params.get("after", "").strip()
@@ -31,12 +37,10 @@ def routes(services: Services) -> APIRouter:
         samples = services.monitor.samples(since)
         return JSONResponse(samples, 200 if samples["enabled"] else 503)
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=Response, responses=schemas.of_text("text/plain"))
     async def metrics() -> Response:
         """Prometheus exposition."""
-        content_type = "text/plain; version=0.0.4; charset=utf-8"
-        body = services.metrics.render()
-        return Response(body, headers={"content-type": content_type})
+        return Response(services.metrics.render(), headers={"content-type": CONTENT_TYPE})
 
     @router.get("/api/hardware", response_model=schemas.Hardware)
     async def hardware() -> Response:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import TypeAdapter
 
 from swapyard.api import gate, schemas
 from swapyard.api.services import Services
@@ -14,6 +15,8 @@ from swapyard.errors import Fault, RequestError
 
 BODY_LIMIT_BYTES = 64 * 1024
 """Longest body that is read to find the name of a profile in it."""
+
+WANTED = TypeAdapter(schemas.WantedProfile).json_schema()
 
 
 def routes(services: Services) -> APIRouter:
@@ -36,7 +39,9 @@ def routes(services: Services) -> APIRouter:
     @router.put(
         "/api/profiles/active",
         response_model=schemas.ActiveProfile,
-        openapi_extra={"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}},
+        openapi_extra={
+            "requestBody": {"required": True, "content": {"application/json": {"schema": WANTED}}}
+        },
     )
     async def activate(request: Request) -> Response:
         """Make a profile the active one; a name of null or "" means none."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -33,7 +32,9 @@ def routes(services: Services) -> APIRouter:
     @router.get(
         "/api/metrics/activity",
         response_model=schemas.ActivityPage,
-        openapi_extra={"parameters": [_parameter(name, kind) for name, kind in ACTIVITY_PARAMETERS.items()]},
+        openapi_extra={
+            "parameters": [schemas.in_query(name, kind) for name, kind in ACTIVITY_PARAMETERS.items()]
+        },
     )
     async def activity(request: Request) -> Response:
         """One page of the activity log."""
@@ -41,9 +42,15 @@ def routes(services: Services) -> APIRouter:
         page = await asyncio.to_thread(services.recorder.store.page, query, services.captures.has)
         return JSONResponse(page)
 
-    @router.get("/api/metrics/stats", response_model=schemas.Statistics)
-    async def statistics(model: str = "") -> Response:
+    @router.get(
+        "/api/metrics/stats",
+        response_model=schemas.Statistics,
+        openapi_extra={"parameters": [schemas.in_query("model", "string")]},
+    )
+    async def statistics(request: Request) -> Response:
         """Sums and speed histograms over the whole activity log, or over one model's part of it."""
+        # Of repeated ones the first counts.
+        model = next(iter(request.query_params.getlist("model")), "").strip()
         return JSONResponse(await asyncio.to_thread(services.recorder.store.statistics, model))
 
     @router.get("/api/captures/{activity}", response_model=schemas.Capture)
@@ -67,14 +74,14 @@ ACTIVITY_PARAMETERS = {
     "end": "string",
     "min_id": "integer",
     "max_id": "integer",
+    "status": "array",
+    "path": "array",
+    "key": "array",
+    "session": "array",
+    "request_id": "string",
+    "q": "string",
     "limit": "integer",
     "page": "integer",
     "sort": "string",
     "order": "string",
 }
-"""Query parameters of the activity log; they are read leniently, so only the document knows their types."""
-
-
-def _parameter(name: str, kind: str) -> dict[str, Any]:
-    schema = {"type": kind, **({"items": {"type": "string"}} if kind == "array" else {})}
-    return {"name": name, "in": "query", "required": False, "schema": schema}

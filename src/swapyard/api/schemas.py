@@ -12,6 +12,17 @@ from typing_extensions import TypedDict
 from swapyard.observe.timestamps import rfc3339
 
 
+def of_text(media: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route whose answer is text of this media type."""
+    return {200: {"content": {media: {"schema": {"type": "string"}}}}}
+
+
+def in_query(name: str, kind: str) -> dict[str, Any]:
+    """A query parameter that is read leniently by hand, so that only the document knows its type."""
+    schema = {"type": kind, **({"items": {"type": "string"}} if kind == "array" else {})}
+    return {"name": name, "in": "query", "required": False, "schema": schema}
+
+
 def instant(at: float | None) -> str | None:
     return None if at is None else rfc3339(at)
 
@@ -167,9 +178,24 @@ class ActiveProfile(TypedDict):
     active: str | None
 
 
+class WantedProfile(TypedDict):
+    """A profile's id; null or "" for none."""
+
+    name: str | None
+
+
 class Reload(TypedDict):
     changed: list[str]
     warnings: list[str]
+
+
+class InflightDetails(TypedDict):
+    """What the original does not tell; `wait_reason` is empty for a request that does not wait."""
+
+    request_id: str
+    session: str
+    phase: Literal["queued", "loading", "relaying"]
+    wait_reason: str
 
 
 class InflightRequest(TypedDict):
@@ -183,6 +209,7 @@ class InflightRequest(TypedDict):
     resp_headers: dict[str, str]
     resp_bytes: int
     elapsed_ms: int
+    details: InflightDetails
     metadata: NotRequired[dict[str, str]]
 
 
@@ -207,6 +234,7 @@ class ActivityDetails(TypedDict):
     arrived_at: str
     requested_model: str
     key: str
+    session: str
     wait_reason: str
     queue_ms: float | None
     load_ms: float | None

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from swapyard.api.watchers import Watchers
 from swapyard.bus import Bus
 from swapyard.config.names import Names
 from swapyard.config.schema import Config
@@ -53,6 +54,7 @@ class Services:
     monitor: Monitor
     metrics: Metrics
     yard: Yard
+    watchers: Watchers
     hardware: Callable[[], Mapping[str, Any] | None]
     load: Callable[[ModelId], Awaitable[None]]
     keep: Callable[[ModelId], None]

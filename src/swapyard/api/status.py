@@ -33,7 +33,11 @@ def routes(services: Services) -> APIRouter:
         """Liveness: the event loop turns."""
         return PlainTextResponse("OK")
 
-    @router.get("/api/ready", response_class=PlainTextResponse)
+    @router.get(
+        "/api/ready",
+        response_class=PlainTextResponse,
+        responses={503: {"description": "A shutdown has begun", **schemas.of_text("text/plain")[200]}},
+    )
     async def ready() -> Response:
         """Readiness: new requests are accepted; 503 once a shutdown has begun."""
         if services.dispatcher.scheduler.shutting_down:

@@ -52,6 +52,7 @@ class Observers:
             watched=bus.is_watched,
             recorded=self._count,
             redact=config.capture_redact,
+            session_headers=config.ui.activity.session_id,
         )
         performance = config.performance
         self.monitor = Monitor(performance.every, performance.disabled, logs.log, pids=self._pids)
@@ -62,12 +63,13 @@ class Observers:
             memory=self.monitor.memory,
             system=self.monitor.system,
             gpus=self.monitor.gpus,
+            lost=self.recorder.lost,
         )
 
     async def take_over(self, config: Config, store: ActivityStore | None) -> None:
         """Go on under a new configuration, with another store if one is given."""
         self.captures.set_budget(max(0, config.capture_buffer) * MIB)
-        self.recorder.redact(config.capture_redact)
+        self.recorder.look_at(redact=config.capture_redact, session_headers=config.ui.activity.session_id)
         self.monitor.configure(config.performance.every, config.performance.disabled)
         self.yard.keep_models(config.models)
         if store is not None:

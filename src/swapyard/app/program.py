@@ -19,6 +19,7 @@ from typing import Any, cast
 from swapyard import notices
 from swapyard.api.app import build as build_control_plane
 from swapyard.api.services import Build, Services
+from swapyard.api.watchers import Watchers
 from swapyard.app import observing
 from swapyard.app.options import Options, state_directory
 from swapyard.app.preload import preload
@@ -29,7 +30,7 @@ from swapyard.bus import Bus
 from swapyard.config.load import Loaded
 from swapyard.config.schema import Config
 from swapyard.dispatcher import Dispatcher
-from swapyard.observe.hardware import detect
+from swapyard.observe.hardware import Tools, detect
 from swapyard.observe.logs import LoggingHandler, Logs
 from swapyard.processes.fleet import Fleet
 from swapyard.processes.ledger import Ledger
@@ -41,6 +42,9 @@ from swapyard.web.server import App, Listener, Scope
 
 SHUTDOWN_GRACE = 30.0
 """Seconds that leases may take to end, and processes to stop, all together."""
+
+LAST_WORDS = 1.0
+"""Seconds in which clients of event and log streams may read what was said last."""
 
 GARBAGE_PERIOD = 10_000
 """Containers that come and stay before the collector looks for cycles; a request leaves none behind."""
@@ -109,7 +113,9 @@ class Program:
         )
         self.reloader = Reloader(options.config, options.config_dir, loaded, parts)
         self._hardware: Mapping[str, Any] | None = None
+        self._tools = Tools()
         self._build = build
+        self._watchers = Watchers()
         self._listener = Listener(
             Front(self.data.find, cast(App, build_control_plane(self._services(build))), self._log_access),
             tls,
@@ -162,6 +168,7 @@ class Program:
         finally:
             self._listener.close()
             self._listener.abort()
+            await asyncio.to_thread(self._tools.stop)
             await self.observers.close()
             self.logs.log(logging.INFO, "shutdown complete")
             logging.getLogger().removeHandler(handler)
@@ -183,6 +190,7 @@ class Program:
         self.dispatcher.refuse_everybody()
         self.bus.close()
         self.logs.close_followers()
+        asyncio.get_running_loop().call_later(LAST_WORDS, self._watchers.cut)
         if not await self._done_in_time(self._listener.drained(), deadline):
             self._listener.abort()
             await self._listener.drained()
@@ -238,7 +246,7 @@ class Program:
         loop = asyncio.get_running_loop()
 
         def look() -> None:
-            found = detect(self._build.version)
+            found = detect(self._build.version, tools=self._tools)
             with suppress(RuntimeError):  # the loop is gone, and with it everybody who might ask
                 loop.call_soon_threadsafe(setattr, self, "_hardware", found)
 
@@ -311,6 +319,7 @@ class Program:
             monitor=observers.monitor,
             metrics=observers.metrics,
             yard=observers.yard,
+            watchers=self._watchers,
             hardware=lambda: self._hardware,
             load=self._load,
             keep=self.dispatcher.touch,

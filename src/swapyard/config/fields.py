@@ -120,8 +120,16 @@ def as_duration(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     text = value.value if isinstance(value, Scalar) else value
-    if not isinstance(text, str) or not _DURATION.fullmatch(text):
+    seconds = seconds_of(text) if isinstance(text, str) else None
+    if seconds is None:
         raise mismatch("a duration with a unit, such as 90s or 1m30s", value, "duration")
+    return seconds
+
+
+def seconds_of(text: str) -> float | None:
+    """Seconds from text such as `1m30s`; None for anything else."""
+    if not _DURATION.fullmatch(text):
+        return None
     total = sum(float(number) * _NANOSECONDS[unit] for number, unit in _PART.findall(text))
     return total * (-1 if text.startswith("-") else 1) / 1e9
 

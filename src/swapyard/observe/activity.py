@@ -55,6 +55,7 @@ class ActivityRow(msgspec.Struct):
     resp_bytes: int = 0
     measured_prompt_per_s: float | None = None
     measured_generated_per_s: float | None = None
+    session: str = ""
 
     def json(self, *, has_capture: bool) -> dict[str, Any]:
         """The object that the API lists; members the reference does not know stand in `details`."""
@@ -91,6 +92,7 @@ class ActivityRow(msgspec.Struct):
             "arrived_at": rfc3339(self.arrived_at),
             "requested_model": self.requested,
             "key": self.key,
+            "session": self.session,
             "wait_reason": self.wait_reason,
             "queue_ms": self.queue_ms,
             "load_ms": self.load_ms,
@@ -103,7 +105,7 @@ class ActivityRow(msgspec.Struct):
         }
 
 
-def row_of(exchange: Exchange, tokens: Tokens, error: str) -> ActivityRow:
+def row_of(exchange: Exchange, tokens: Tokens, error: str, session: str = "") -> ActivityRow:
     """The row of an exchange that has ended; it gets its id when it is stored.
 
     `tokens` and `error` were read out of the reply; what the exchange itself says went wrong
@@ -136,6 +138,7 @@ def row_of(exchange: Exchange, tokens: Tokens, error: str) -> ActivityRow:
         resp_bytes=exchange.response_bytes,
         measured_prompt_per_s=prompt_per_s,
         measured_generated_per_s=generated_per_s,
+        session=session,
     )
 
 
@@ -150,11 +153,14 @@ def _clean(text: str) -> str:
 
 
 def _queue_ms(exchange: Exchange, ended: float) -> float | None:
-    """From the arrival until a load began for it, or it was granted, or it went away."""
+    """From the arrival until a load began for it, or it was granted, or it went away.
+
+    None for a request that was refused at once.
+    """
     for until in (exchange.load_started, exchange.granted, exchange.upstream_asked):
         if until is not None:
             return _ms(exchange.arrived, until)
-    return _ms(exchange.arrived, ended)
+    return None if exchange.waits is None else _ms(exchange.arrived, ended)
 
 
 def _ms(start: float | None, end: float | None) -> float | None:

@@ -33,7 +33,7 @@ class ActivityQuery:
     """Filters are ANDed, several values of one filter are ORed; empty means any.
 
     `start` and `end` are whole seconds since 1970, inclusive.  `statuses` holds single status
-    codes and classes (`5xx`).  `text` is looked for in model, path, error and request id.
+    codes and classes (`5xx`).  `text` is looked for in model, path, error, request id and session.
     """
 
     models: tuple[str, ...] = ()
@@ -44,6 +44,7 @@ class ActivityQuery:
     statuses: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
     request_id: str = ""
     text: str = ""
     page: int = 1
@@ -60,7 +61,12 @@ class ActivityQuery:
             terms.append(term)
             values.append(value)
 
-        for column, wanted in (("model_id", self.models), ("req_path", self.paths), ("api_key", self.keys)):
+        for column, wanted in (
+            ("model_id", self.models),
+            ("req_path", self.paths),
+            ("api_key", self.keys),
+            ("session", self.sessions),
+        ):
             if wanted:
                 terms.append(f"{column} IN ({', '.join('?' * len(wanted))})")
                 values.extend(wanted)
@@ -79,7 +85,13 @@ class ActivityQuery:
         if self.request_id:
             one("request_id = ?", self.request_id)
         if self.text:
-            columns = ("model_id", "req_path", "error_msg", "coalesce(request_id, '')")
+            columns = (
+                "model_id",
+                "req_path",
+                "error_msg",
+                "coalesce(request_id, '')",
+                "coalesce(session, '')",
+            )
             terms.append("(" + " OR ".join(f"instr(lower({column}), ?) > 0" for column in columns) + ")")
             values.extend([self.text.lower()] * len(columns))
         return (" AND ".join(terms) or "1"), values
@@ -89,8 +101,8 @@ def parse_query(parameters: Sequence[tuple[str, str]]) -> ActivityQuery:
     """Read the query parameters of `GET /api/metrics/activity`; blank ones count as absent.
 
     Raises RequestError(BAD_REQUEST) with the wording of the published API.  Besides the
-    reference's parameters there are `status` (`502`, `5xx`), `path`, `key`, all of which may
-    repeat, `request_id` and `q` (text).
+    reference's parameters there are `status` (`502`, `5xx`), `path`, `key`, `session`, all of which
+    may repeat, `request_id` and `q` (text).
     """
     given: dict[str, list[str]] = {}
     for name, value in parameters:
@@ -118,6 +130,7 @@ def parse_query(parameters: Sequence[tuple[str, str]]) -> ActivityQuery:
         statuses=_statuses(given.get("status", [])),
         paths=tuple(given.get("path", ())),
         keys=tuple(given.get("key", ())),
+        sessions=tuple(given.get("session", ())),
         request_id=first.get("request_id", ""),
         text=first.get("q", ""),
         page=_page(first),

@@ -73,6 +73,7 @@ def detail_values(row: ActivityRow) -> tuple[object, ...]:
         row.resp_bytes,
         row.measured_prompt_per_s,
         row.measured_generated_per_s,
+        row.session,
     )
 
 
@@ -94,7 +95,7 @@ def row_from(values: Sequence[Any]) -> ActivityRow:
     if details[0] is None:
         return row
     (request_id, arrived_at, requested, key, reason, queue_ms, load_ms, relay_ms, *late) = details
-    (first_byte_ms, first_token_ms, resp_bytes, measured_prompt, measured_generated) = late
+    (first_byte_ms, first_token_ms, resp_bytes, measured_prompt, measured_generated, session) = late
     return replace(
         row,
         request_id=request_id,
@@ -110,6 +111,7 @@ def row_from(values: Sequence[Any]) -> ActivityRow:
         resp_bytes=resp_bytes,
         measured_prompt_per_s=measured_prompt,
         measured_generated_per_s=measured_generated,
+        session=session,
     )
 
 

@@ -1,4 +1,4 @@
-"""Captures of exchanges: which parts are kept for which route, and for how long."""
+"""Captures of exchanges: held until there is time to pack them, then kept within a budget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from swapyard.observe.capture_codec import Capture, from_cbor, to_cbor
-from swapyard.observe.exchange import Parts
 from swapyard.observe.shelf import Shelf, unlink
 
 log = logging.getLogger(__name__)
@@ -22,24 +21,6 @@ WAITING_LIMIT_BYTES = 8 * MEBIBYTE
 """Plain captures that may wait for being packed, if the budget is not small; beyond that the oldest go."""
 
 _PLAIN_LIMIT_BYTES = 64 * MEBIBYTE
-
-_HEADERS = Parts.REQUEST_HEADERS | Parts.RESPONSE_HEADERS
-
-# Audio and pictures would push everything else out of the budget.
-_RESTRICTED = {
-    "/v1/audio/speech": Parts.ALL & ~Parts.RESPONSE_BODY,
-    "/v1/audio/voices": Parts.ALL & ~Parts.REQUEST_BODY,
-    "/v1/audio/transcriptions": Parts.ALL & ~Parts.REQUEST_BODY,
-    "/v1/images/generations": Parts.ALL & ~Parts.RESPONSE_BODY,
-    "/v1/images/edits": _HEADERS,
-    "/sdapi/v1/txt2img": Parts.ALL & ~Parts.RESPONSE_BODY,
-    "/sdapi/v1/img2img": _HEADERS,
-}
-
-
-def parts_for(path: str) -> Parts:
-    """What a capture of this path keeps; for `/upstream/...` the path behind the model name."""
-    return _RESTRICTED.get(path, Parts.ALL)
 
 
 class Captures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Flag, auto
+from enum import Flag, StrEnum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,12 +41,24 @@ class Parts(Flag):
         return bool(self._value_ & part._value_)
 
 
+class Phase(StrEnum):
+    """How far a request under way has come: in line, its model loads for it, an upstream has it."""
+
+    QUEUED = "queued"
+    LOADING = "loading"
+    RELAYING = "relaying"
+
+
+Waits = Callable[[], tuple[Phase, str]]
+"""Asked while a request waits: what it waits for, and why in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What an exchange tells its recorder; none of these may block or raise."""
 
     clock: Callable[[], float]
-    answered: Callable[[Exchange], None]
+    moved: Callable[[Exchange], None]
     hand_over: Callable[[Exchange], None]
     keep_request_body: Callable[[Exchange, bytes], None]
 
@@ -55,7 +67,7 @@ class Exchange:
     """Made by `Recorder.begin`, given back with `Recorder.end`; written to on the event loop only.
 
     Times without `_at` are seconds on the monotonic clock, None until they happen.  Whoever
-    knows a fact sets the attribute: the dispatcher `load_started`, `granted`, `wait_reason`;
+    knows a fact sets the attribute: the dispatcher `load_started`, `granted`, `waiting`;
     the relay `asked`, `answered`, `body`, `inserted`.
     """
 
@@ -99,6 +111,7 @@ class Exchange:
         "status",
         "upstream_asked",
         "wait_reason",
+        "waits",
     )
 
     def __init__(
@@ -138,6 +151,8 @@ class Exchange:
         self.metadata: dict[str, str] = {}
         # Why the request had to wait, in the scheduler's words; "" if it did not.
         self.wait_reason = ""
+        # None unless the request has had to wait; out of date once it is granted.
+        self.waits: Waits | None = None
         # Ends this request on behalf of an operator; None while nothing can be ended.
         self.cancel: Callable[[], None] | None = None
         self.load_started: float | None = None
@@ -166,6 +181,23 @@ class Exchange:
         # Belongs to the observing thread from the first chunk on.
         self.reader: ReplyReader | None = None
 
+    def waiting(self, waits: Waits) -> None:
+        """The request has to wait from now on; it does until `granted` is set, or it ends."""
+        self.waits = waits
+        _, self.wait_reason = waits()
+        self.hooks.moved(self)
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.waits is not None and self.granted is None
+
+    @property
+    def standing(self) -> tuple[Phase, str]:
+        """What happens to the request now, and why it waits, "" if it does not."""
+        if self.waits is None or self.granted is not None:
+            return Phase.RELAYING, ""
+        return self.waits()
+
     def asked(self, body: bytes | None = None) -> None:
         """The request goes out to the upstream now, with this body (after filters) if it has one."""
         self.upstream_asked = self.hooks.clock()
@@ -181,7 +213,7 @@ class Exchange:
         self.content_encoding = fields.get(b"content-encoding", b"").decode("latin-1")
         # The text of an encoded stream cannot be seen in passing.
         self.look_for_token = not self.content_encoding and "text/event-stream" in self.content_type
-        self.hooks.answered(self)
+        self.hooks.moved(self)
 
     def body(self, chunk: bytes) -> None:
         """Bytes of the upstream's reply go out to the client now.

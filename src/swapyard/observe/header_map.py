@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 """Headers as ASGI hands them over."""
 
 REDACTED = "[REDACTED]"
+
+SESSION_LIMIT = 256
+"""Characters of a session that are kept."""
 
 ALWAYS_REDACTED = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
 """Lower-case names whose values nobody gets to see; the configuration can only add to them."""
@@ -29,6 +32,22 @@ def header_map(
         if name not in shown and lower not in without:
             shown[name] = REDACTED if lower in redacted else raw_value.decode("latin-1")
     return shown
+
+
+def session_of(headers: RawHeaders, names: Sequence[str], redacted: frozenset[str] = ALWAYS_REDACTED) -> str:
+    """The session that a request says it belongs to: the first of these headers that is not empty.
+
+    Whatever is blanked out elsewhere is no session either; long values are cut.
+    """
+    lower_names = [lower for name in names if (lower := name.lower()) not in redacted]
+    if not lower_names:
+        return ""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        _, lower = _spell(raw_name)
+        if lower in lower_names and (value := raw_value.decode("latin-1").strip()):
+            found.setdefault(lower, value)
+    return next((found[lower][:SESSION_LIMIT] for lower in lower_names if lower in found), "")
 
 
 @lru_cache(maxsize=1024)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from swapyard.notices import InflightChanged
-from swapyard.observe.exchange import Exchange
-from swapyard.observe.header_map import header_map
+from swapyard.observe.exchange import Exchange, Phase
+from swapyard.observe.header_map import header_map, session_of
 from swapyard.observe.timestamps import rfc3339
 
 UPDATE_PERIOD = 0.25
@@ -16,7 +16,18 @@ UPDATE_PERIOD = 0.25
 NOTICE_LIMIT = 128
 """Notices within one period; beyond it one snapshot at its end replaces the rest."""
 
+EXPLAINED_LIMIT = 128
+"""Waiting requests that are asked in each period what they wait for; those behind say only that they wait."""
+
 _HOST = frozenset({"host"})
+
+
+class _Standing(NamedTuple):
+    """What of a request may change while it is under way."""
+
+    response_bytes: int
+    phase: Phase
+    reason: str
 
 
 class InflightList:
@@ -34,15 +45,17 @@ class InflightList:
         clock: Callable[[], float],
         call_later: Callable[[float, Callable[[], None]], object],
         redacted: frozenset[str],
+        session_headers: Sequence[str] = (),
     ) -> None:
         self.redacted = redacted
+        self.session_headers = session_headers
         self._publish = publish
         self._watched = watched
         self._clock = clock
         self._call_later = call_later
         self._exchanges: dict[int, Exchange] = {}
-        # Bytes that watchers know of, for requests that they were told about.
-        self._told_bytes: dict[int, int] = {}
+        # What watchers know of requests that they were told about: bytes, phase, reason.
+        self._known: dict[int, _Standing] = {}
         self._ticking = False
         self._told = 0
         self._overflown = False
@@ -54,13 +67,14 @@ class InflightList:
         self._exchanges[exchange.id] = exchange
         self._upsert(exchange)
 
-    def answered(self, exchange: Exchange) -> None:
+    def moved(self, exchange: Exchange) -> None:
+        """It has to wait from now on, or its answer begins."""
         if exchange.id in self._exchanges:
             self._upsert(exchange)
 
     def end(self, exchange: Exchange) -> None:
         if self._exchanges.pop(exchange.id, None) is not None:
-            self._told_bytes.pop(exchange.id, None)
+            self._known.pop(exchange.id, None)
             if self._may_tell():
                 self._publish(InflightChanged({"operation": "remove", "id": str(exchange.id)}))
 
@@ -76,17 +90,22 @@ class InflightList:
     def entries(self) -> list[dict[str, Any]]:
         """All of them by arrival, then id."""
         ordered = sorted(self._exchanges.values(), key=lambda exchange: (exchange.arrived_at, exchange.id))
-        return [self._entry(exchange) for exchange in ordered]
+        standings = self._standings()
+        return [self._entry(exchange, standings[exchange.id]) for exchange in ordered]
 
     def snapshot(self) -> dict[str, Any]:
         """The payload that gives a new watcher the whole list; an empty list is left out."""
         entries = self.entries()
+        if entries:
+            self._tick_later()
         return {"operation": "snapshot", "requests": entries} if entries else {"operation": "snapshot"}
 
     def _upsert(self, exchange: Exchange) -> None:
         if self._may_tell():
-            self._told_bytes[exchange.id] = exchange.response_bytes
-            self._publish(InflightChanged({"operation": "upsert", "request": self._entry(exchange)}))
+            standing = self._known[exchange.id] = _Standing(exchange.response_bytes, *exchange.standing)
+            self._publish(
+                InflightChanged({"operation": "upsert", "request": self._entry(exchange, standing)})
+            )
 
     def _may_tell(self) -> bool:
         if not self._watched():
@@ -109,20 +128,31 @@ class InflightList:
         self._told = 0
         if not self._watched():
             self._overflown = False
-            self._told_bytes.clear()
+            self._known.clear()
             return
+        standings = self._standings()
         if self._overflown:
             self._overflown = False
-            self._told_bytes = {one.id: one.response_bytes for one in self._exchanges.values()}
+            self._known = standings
             self._publish(InflightChanged(self.snapshot()))
         else:
             for exchange in list(self._exchanges.values()):
-                if exchange.response_bytes != self._told_bytes.get(exchange.id, 0):
+                if standings[exchange.id] != self._known.get(exchange.id):
                     self._upsert(exchange)
         if self._exchanges:
             self._tick_later()
 
-    def _entry(self, exchange: Exchange) -> dict[str, Any]:
+    def _standings(self) -> dict[int, _Standing]:
+        standings: dict[int, _Standing] = {}
+        asked = 0
+        for exchange in self._exchanges.values():
+            asked += exchange.is_waiting
+            unasked = exchange.is_waiting and asked > EXPLAINED_LIMIT
+            phase, reason = (Phase.QUEUED, "") if unasked else exchange.standing
+            standings[exchange.id] = _Standing(exchange.response_bytes, phase, reason)
+        return standings
+
+    def _entry(self, exchange: Exchange, standing: _Standing) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "id": str(exchange.id),
             "timestamp": rfc3339(exchange.arrived_at),
@@ -134,6 +164,12 @@ class InflightList:
             "resp_headers": header_map(exchange.response_headers, self.redacted),
             "resp_bytes": exchange.response_bytes,
             "elapsed_ms": int((self._clock() - exchange.arrived) * 1000),
+            "details": {
+                "request_id": exchange.request_id,
+                "session": session_of(exchange.request_headers, self.session_headers, self.redacted),
+                "phase": standing.phase.value,
+                "wait_reason": standing.reason,
+            },
         }
         if exchange.metadata:
             entry["metadata"] = dict(exchange.metadata)

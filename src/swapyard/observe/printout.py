@@ -23,7 +23,7 @@ async def print_samples(
     once: bool = False,
     make_monitor: Callable[[float, bool, Callable[[int, str], None]], Monitor] = Monitor,
 ) -> None:
-    """Print every sample until cancelled, or one of machine and cards each (within 5 s) if `once`.
+    """Print every sample until cancelled or unread, or one of machine and cards each (within 5 s) if `once`.
 
     `every` is in seconds.  What the monitor has to say (which sources there are) is printed in between.
     """
@@ -41,7 +41,7 @@ async def print_samples(
     monitor.listen(hand_over)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(monitor.run(), name="monitor")
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, BrokenPipeError):
             async with asyncio.timeout(_ONCE_TIMEOUT if once else None):
                 await _print(printed, out, once)
         running.cancel()

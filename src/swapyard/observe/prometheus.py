@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from swapyard.observe.exposition import Exposition, Histogram, Labels
 from swapyard.observe.gpu.cards import Sample
@@ -27,6 +28,16 @@ _GPU_FAMILIES: tuple[tuple[str, str, Callable[[Sample], float | None]], ...] = (
     ("fan_speed_percent", "Fan speed of the card", lambda gpu: _float(gpu.fan_speed_pct)),
     ("power_draw_watts", "Power the card draws", lambda gpu: _float(gpu.power_draw_w)),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What came faster than it could be observed, since the start of the program."""
+
+    rows: int
+    captures: int
+    # Of bodies in which no usage was looked for.
+    body_bytes: int
 
 
 class _Traffic:
@@ -71,12 +82,14 @@ class Metrics:
         memory: Callable[[], Mapping[ModelId, ModelMemory]] = dict,
         system: Callable[[], SystemSample | None] = lambda: None,
         gpus: Callable[[], list[Sample]] = list,
+        lost: Callable[[], Lost | None] = lambda: None,
     ) -> None:
         self._in_flight = in_flight
         self._waiting = waiting
         self._memory = memory
         self._system = system
         self._gpus = gpus
+        self._lost = lost
         self._models: dict[str, _Traffic] = defaultdict(_Traffic)
 
     def observe(
@@ -139,6 +152,8 @@ class Metrics:
         _write_gpus(page, self._gpus())
         self._write_traffic(page)
         self._write_present(page)
+        if (lost := self._lost()) is not None:
+            _write_lost(page, lost)
         return page.content()
 
     def _write_traffic(self, page: Exposition) -> None:
@@ -224,11 +239,30 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[_Traffic], Histogram]], ...] = (
     ),
     (
         "swapyard_first_token_seconds",
-        "Time until the first byte of the answer's body",
+        "Time from the arrival of a request until the first token of its stream",
         lambda t: t.first_token,
     ),
-    ("swapyard_request_seconds", "Time until the last byte of the answer", lambda t: t.request),
+    (
+        "swapyard_request_seconds",
+        "Time from the arrival of a request until the last byte of the answer",
+        lambda t: t.request,
+    ),
 )
+
+
+def _write_lost(page: Exposition, lost: Lost) -> None:
+    page.family(
+        "swapyard_unobserved_total",
+        "counter",
+        "Rows of the activity log and captures that were given up because they came too fast",
+        (((("kind", kind),), count) for kind, count in (("row", lost.rows), ("capture", lost.captures))),
+    )
+    page.family(
+        "swapyard_unobserved_bytes_total",
+        "counter",
+        "Bytes of replies that passed too fast to be looked at",
+        [((), lost.body_bytes)],
+    )
 
 
 def _model(name: str) -> Labels:

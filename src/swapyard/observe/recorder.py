@@ -12,10 +12,11 @@ from contextlib import suppress
 
 from swapyard.notices import ActivityRecorded, InflightChanged
 from swapyard.observe.activity import CLIENT_LEFT, ActivityRow
-from swapyard.observe.captures import Captures, parts_for
+from swapyard.observe.captures import Captures
 from swapyard.observe.exchange import Exchange, Headers, Hooks, Parts
 from swapyard.observe.header_map import redaction
 from swapyard.observe.inflight import InflightList
+from swapyard.observe.prometheus import Lost
 from swapyard.observe.store import ActivityStore
 from swapyard.observe.writer import Segment, Turn, Writer
 
@@ -43,13 +44,15 @@ class Recorder:
         watched: Callable[[], bool] = lambda: True,
         recorded: Callable[[Sequence[ActivityRow]], None] | None = None,
         redact: Iterable[str] = (),
+        session_headers: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """`watched` says whether anybody would get an InflightChanged notice; unwatched ones are not made.
 
         `recorded` gets committed rows on the event loop, batch by batch, for counters.  `redact` names
-        headers that are blanked out besides those that always are.
+        headers that are blanked out besides those that always are; `session_headers` those that may say which
+        session a request belongs to, the first that is not empty does.
         """
         self.store = store
         self.captures = captures
@@ -59,6 +62,7 @@ class Recorder:
             clock=clock,
             call_later=lambda delay, function: asyncio.get_running_loop().call_later(delay, function),
             redacted=redaction(redact),
+            session_headers=session_headers,
         )
         self._publish = publish
         self._recorded = recorded
@@ -72,20 +76,21 @@ class Recorder:
         self._request_bodies_bytes = 0
         self._hooks = Hooks(
             clock=clock,
-            answered=self.inflight.answered,
+            moved=self.inflight.moved,
             hand_over=self._hand_over,
             keep_request_body=self._keep_request_body,
         )
-        self.redact(redact)
+        self.look_at(redact=redact, session_headers=session_headers)
 
     def start(self) -> None:
         """Begin to write; on the event loop that notices are published on."""
         self._loop = asyncio.get_running_loop()
         self._writer.start()
 
-    def redact(self, names: Iterable[str]) -> None:
-        """Take over a changed list of headers to blank out."""
-        self.inflight.redacted = self._writer.redacted = redaction(names)
+    def look_at(self, *, redact: Iterable[str], session_headers: Sequence[str]) -> None:
+        """Take over changed lists of headers to blank out and of those that name a session."""
+        self.inflight.redacted = self._writer.redacted = redaction(redact)
+        self.inflight.session_headers = self._writer.session_headers = tuple(session_headers)
 
     def begin(
         self,
@@ -100,15 +105,15 @@ class Recorder:
         key: str = "",
         request_id: str = "",
         metered: bool | None = None,
-        parts: Parts | None = None,
+        parts: Parts = Parts.ALL,
         cancel: Callable[[], None] | None = None,
     ) -> Exchange:
         """Note that a request has arrived.
 
-        `path` is shown while it is under way, `recorded_path` (the same if None) is recorded and
-        decides what is captured unless `parts` does.  `requested` is the name the client used, `key` a
-        label (`key_label`), never a key.  Only POST is metered unless `metered` says otherwise.
-        `request_id` is the client's own, if it sent one that may be passed on.
+        `path` is shown while it is under way, `recorded_path` (the same if None) is recorded, `parts` are
+        captured.  `requested` is the name the client used, `key` a label (`key_label`), never a key.  Only
+        POST is metered unless `metered` says otherwise.  `request_id` is the client's own, if it sent one
+        that may be passed on.
         """
         exchange_id = next(self._ids)
         recorded_path = path if recorded_path is None else recorded_path
@@ -124,7 +129,7 @@ class Recorder:
             remote_ip=remote_ip,
             key=key,
             metered=method == "POST" if metered is None else metered,
-            parts=parts_for(recorded_path) if parts is None else parts,
+            parts=parts,
             arrived=self._clock(),
             arrived_at=self._wall_clock(),
             hooks=self._hooks,
@@ -172,14 +177,9 @@ class Recorder:
         if not await asyncio.to_thread(self._writer.close, timeout):
             log.error("the activity log could not be completed within %g s", timeout)
 
-    @property
-    def lost(self) -> dict[str, int]:
-        """What observing had to give up so far: rows, body bytes not looked at, captures not packed."""
-        return {
-            "rows": self._writer.lost_rows,
-            "body_bytes": self._writer.lost_bytes,
-            "captures": self.captures.dropped,
-        }
+    def lost(self) -> Lost:
+        """What observing had to give up so far."""
+        return Lost(self._writer.lost_rows, self.captures.dropped, self._writer.lost_bytes)
 
     def _hand_over(self, exchange: Exchange) -> None:
         chunks, size_bytes = exchange.chunks, exchange.chunks_bytes

@@ -41,6 +41,7 @@ DETAIL_COLUMNS = (
     "resp_bytes",
     "measured_prompt_per_second",
     "measured_tokens_per_second",
+    "session",
 )
 
 _ACTIVITY = """
@@ -97,7 +98,8 @@ CREATE TABLE IF NOT EXISTS activity_details (
     first_token_ms REAL,
     resp_bytes INTEGER NOT NULL,
     measured_prompt_per_second REAL,
-    measured_tokens_per_second REAL
+    measured_tokens_per_second REAL,
+    session TEXT NOT NULL DEFAULT ''
 )
 """
 
@@ -125,10 +127,18 @@ def prepare(connection: sqlite3.Connection) -> None:
                 (version, version),
             )
         connection.execute(_DETAILS)
+        _add_session(connection)
         connection.execute("COMMIT")
     except BaseException:
         connection.rollback()
         raise
+
+
+def _add_session(connection: sqlite3.Connection) -> None:
+    """Files of earlier versions lack this column."""
+    present = {row[1] for row in connection.execute("PRAGMA table_info(activity_details)")}
+    if "session" not in present:
+        connection.execute("ALTER TABLE activity_details ADD COLUMN session TEXT NOT NULL DEFAULT ''")
 
 
 def _require_columns(connection: sqlite3.Connection) -> None:

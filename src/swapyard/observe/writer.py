@@ -15,7 +15,7 @@ from swapyard.observe.activity import ActivityRow, row_of
 from swapyard.observe.capture_codec import Capture
 from swapyard.observe.captures import Captures
 from swapyard.observe.exchange import Exchange, Parts
-from swapyard.observe.header_map import ALWAYS_REDACTED, header_map
+from swapyard.observe.header_map import ALWAYS_REDACTED, header_map, session_of
 from swapyard.observe.reply import Reading, ReplyReader
 from swapyard.observe.store import ActivityStore
 
@@ -112,6 +112,7 @@ class Writer:
         wall_clock: Callable[[], float],
     ) -> None:
         self.redacted = ALWAYS_REDACTED
+        self.session_headers: tuple[str, ...] = ()
         self.lost_rows = 0
         self.lost_bytes = 0
         self._store = store
@@ -256,7 +257,8 @@ class Writer:
                 return
             exchange.reader = None
             reading = reader.finish(complete=not exchange.error and exchange.final_status == exchange.status)
-            row = row_of(exchange, reading.tokens, reading.error)
+            session = session_of(exchange.request_headers, self.session_headers, self.redacted)
+            row = row_of(exchange, reading.tokens, reading.error, session)
             ended.append((row, self._draft(exchange, reading)))
         except Exception:
             # A reply that breaks its reader is our bug; it must not cost the other rows.

@@ -9,7 +9,7 @@ from functools import partial
 from swapyard.dispatcher import Dispatcher, Lease, Loaded
 from swapyard.errors import Fault, RequestError, UpstreamError
 from swapyard.observe.activity import CLIENT_LEFT
-from swapyard.observe.exchange import Exchange, Parts
+from swapyard.observe.exchange import Exchange, Parts, Phase
 from swapyard.observe.recorder import Recorder
 from swapyard.proxy import doors, headers, resolve, routes
 from swapyard.proxy.body import ClientLeft
@@ -195,7 +195,7 @@ class DataPlane:
         """Tell a client that can bear it what it is waiting for; the others wait in silence."""
         if exchange is None:
             return
-        exchange.wait_reason = lease.reason
+        exchange.waiting(lambda: (Phase.LOADING if lease.is_loading else Phase.QUEUED, lease.reason))
         if not target.stream:
             return
         settings = visit.generation.config.models[lease.model]

@@ -112,6 +112,12 @@ class Scheduler:
         request = self._waiting.get(ticket)
         return "" if request is None else explain.waiting_reason(self._yard, self._order, request)
 
+    def is_loading(self, ticket: Ticket) -> bool:
+        """Whether the request waits for nothing but its model's load."""
+        request = self._waiting.get(ticket)
+        swap = None if request is None else request.model.swap
+        return swap is not None and ticket in swap.waiters and swap.step is Step.LOADING
+
     def in_flight(self, model: ModelId) -> int:
         """Leases on this model that are not released, those on a process that is gone included."""
         known = self._yard.models.get(model)

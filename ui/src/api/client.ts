@@ -76,13 +76,22 @@ export interface ActivityParams {
   end?: string;
   minId?: number;
   maxId?: number;
+  /** Codes and classes such as "5xx". */
+  statuses?: string[];
+  paths?: string[];
+  keys?: string[];
+  sessions?: string[];
+  text?: string;
   limit?: number;
   page?: number;
 }
 
 export async function activity(params: ActivityParams, signal?: AbortSignal): Promise<ActivityPage> {
   const query = new URLSearchParams();
-  for (const model of params.models ?? []) query.append('model', model);
+  const { models, statuses, paths, keys, sessions } = params;
+  const lists = { model: models, status: statuses, path: paths, key: keys, session: sessions };
+  for (const [name, values] of Object.entries(lists)) for (const value of values ?? []) query.append(name, value);
+  if (params.text) query.set('q', params.text);
   if (params.start !== undefined) query.set('start', params.start);
   if (params.end !== undefined) query.set('end', params.end);
   if (params.minId !== undefined) query.set('min_id', String(params.minId));

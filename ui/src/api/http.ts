@@ -19,6 +19,10 @@ export function useKey(value: string | null): void {
   key = value;
 }
 
+export function storedKey(): string | null {
+  return key;
+}
+
 /** Called whenever the server answers 401, so that the login form can appear. */
 export function whenUnauthorized(callback: () => void): void {
   onUnauthorized = callback;

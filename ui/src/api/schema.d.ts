@@ -654,6 +654,8 @@ export interface components {
             requested_model: string;
             /** Resp Bytes */
             resp_bytes: number;
+            /** Session */
+            session: string;
             /** Wait Reason */
             wait_reason: string;
         };
@@ -969,6 +971,23 @@ export interface components {
             /** Requests */
             requests: components["schemas"]["InflightRequest"][];
         };
+        /**
+         * InflightDetails
+         * @description What the original does not tell; `wait_reason` is empty for a request that does not wait.
+         */
+        InflightDetails: {
+            /**
+             * Phase
+             * @enum {string}
+             */
+            phase: "queued" | "loading" | "relaying";
+            /** Request Id */
+            request_id: string;
+            /** Session */
+            session: string;
+            /** Wait Reason */
+            wait_reason: string;
+        };
         /** InflightRemove */
         InflightRemove: {
             /** Id */
@@ -981,6 +1000,7 @@ export interface components {
         };
         /** InflightRequest */
         InflightRequest: {
+            details: components["schemas"]["InflightDetails"];
             /** Elapsed Ms */
             elapsed_ms: number;
             /** Id */
@@ -1520,7 +1540,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/event-stream": string;
+                };
             };
             /** @description A refusal */
             default: {
@@ -1659,6 +1681,12 @@ export interface operations {
                 end?: string;
                 min_id?: number;
                 max_id?: number;
+                status?: string[];
+                path?: string[];
+                key?: string[];
+                session?: string[];
+                request_id?: string;
+                q?: string;
                 limit?: number;
                 page?: number;
                 sort?: string;
@@ -1874,7 +1902,9 @@ export interface operations {
     };
     performance_api_performance_get: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1883,6 +1913,15 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Performance"];
+                };
+            };
+            /** @description Monitoring is switched off */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1937,9 +1976,12 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: {
+        requestBody: {
             content: {
-                "application/json": Record<string, never>;
+                "application/json": {
+                    /** Name */
+                    name: string | null;
+                };
             };
         };
         responses: {
@@ -1974,6 +2016,15 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description A shutdown has begun */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2093,7 +2144,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/plain": string;
+                };
             };
             /** @description A refusal */
             default: {
@@ -2108,7 +2161,9 @@ export interface operations {
     };
     combined_logs_stream_get: {
         parameters: {
-            query?: never;
+            query?: {
+                "no-history"?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2120,7 +2175,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/plain": string;
+                };
             };
             /** @description A refusal */
             default: {
@@ -2135,7 +2192,9 @@ export interface operations {
     };
     one_logs_stream__name__get: {
         parameters: {
-            query?: never;
+            query?: {
+                "no-history"?: string;
+            };
             header?: never;
             path: {
                 name: string;
@@ -2149,7 +2208,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/plain": string;
+                };
             };
             /** @description A refusal */
             default: {
@@ -2176,7 +2237,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/plain": string;
+                };
             };
             /** @description A refusal */
             default: {

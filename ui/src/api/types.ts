@@ -37,7 +37,8 @@ export type ActivityRow = Omit<RecordedRow, 'details'> &
   };
 export type ActivityPage = Omit<Schemas['ActivityPage'], 'data'> & { data: ActivityRow[] };
 
-export type Inflight = Schemas['InflightRequest'];
+/** Other gateways tell no details. */
+export type Inflight = Omit<Schemas['InflightRequest'], 'details'> & { details?: Schemas['InflightDetails'] };
 export type Profiles = Schemas['Profiles'];
 export type Reload = Schemas['Reload'];
 export type Version = Schemas['Version'];
@@ -51,7 +52,10 @@ export type GpuSample = Schemas['GpuSample'];
 export type Hardware = Schemas['Hardware'];
 
 type Events = Schemas['Events'];
-export type InflightMessage = Events['inflight'];
+export type InflightMessage =
+  | { operation: 'snapshot'; requests?: Inflight[] }
+  | { operation: 'upsert'; request: Inflight }
+  | Extract<Events['inflight'], { operation: 'remove' }>;
 export type StateChange = Events['stateChanged'];
 export type WaitingChange = Events['waiting'];
 

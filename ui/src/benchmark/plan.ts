@@ -13,7 +13,12 @@ export interface Plan {
   warmUp: boolean;
   prompt: string;
   maxTokens: number;
+  /** All models of a step at the same time: how the gateway shares the machine among them. */
+  together?: boolean;
 }
+
+export type PhaseName = 'waiting' | 'loading' | 'reasoning' | 'content';
+export const phaseNames: PhaseName[] = ['waiting', 'loading', 'reasoning', 'content'];
 
 export interface Cell {
   model: string;
@@ -29,6 +34,8 @@ export interface Result extends Cell {
   /** When the gateway's loading text ended, where there was one. */
   loadedMs: number | null;
   totalMs: number;
+  /** Milliseconds in each phase, `totalMs` altogether; runs of earlier versions have none. */
+  phases?: Record<PhaseName, number>;
   /** Time between visible pieces of the answer. */
   gapP50: number | null;
   gapP95: number | null;
@@ -58,6 +65,15 @@ export function cellsOf(plan: Plan): Cell[] {
 
 export function requestsOf(plan: Plan): number {
   return cellsOf(plan).reduce((sum, cell) => sum + cell.concurrency * plan.repeats, 0) + (plan.warmUp ? plan.models.length : 0);
+}
+
+/** What goes out together: one step of one model, or of all of them. */
+export function stepsOf(plan: Plan): Cell[][] {
+  const cells = cellsOf(plan);
+  if (!plan.together) return cells.map((cell) => [cell]);
+  return plan.sizes.flatMap((size) =>
+    plan.concurrency.map((concurrency) => cells.filter((cell) => cell.size === size && cell.concurrency === concurrency)),
+  );
 }
 
 /** Numbers such as "1, 2,4" as a list in order, cut to what is possible. */

@@ -8,13 +8,13 @@ import { whileBusy } from '../state/busy.svelte';
 import { Pref } from '../state/prefs.svelte';
 import { sessionId } from '../state/session.svelte';
 import { complain } from '../state/toasts.svelte';
-import { cellsOf, promptFor, requestsOf, type Cell, type Plan, type Result, type Run } from './plan';
+import { promptFor, requestsOf, stepsOf, type Cell, type PhaseName, type Plan, type Result, type Run } from './plan';
 
 export interface Live {
   cell: Cell;
   number: number;
   startedMs: number;
-  phase: 'waiting' | 'loading' | 'reasoning' | 'content';
+  phase: PhaseName;
   warmUp: boolean;
 }
 
@@ -63,22 +63,27 @@ class Runs {
     this.abort.abort();
   }
 
-  /** Model by model, so that nothing is swapped in the middle of a step. */
+  /** Model by model, so that nothing is swapped in the middle of a step, unless swapping is what is to be seen. */
   private async work(plan: Plan): Promise<void> {
-    for (const model of plan.models) {
-      if (plan.warmUp) await this.request(plan, { model, size: 0, concurrency: 1 }, true);
-      for (const cell of cellsOf({ ...plan, models: [model] })) {
-        let left = cell.concurrency * plan.repeats;
-        const lane = async (): Promise<void> => {
-          while (left > 0 && !this.abort.signal.aborted) {
-            left--;
-            await this.request(plan, cell, false);
-          }
-        };
-        await Promise.all(Array.from({ length: cell.concurrency }, lane));
+    const groups = plan.together ? [plan.models] : plan.models.map((model) => [model]);
+    for (const models of groups) {
+      for (const model of plan.warmUp ? models : []) await this.request(plan, { model, size: 0, concurrency: 1 }, true);
+      for (const step of stepsOf({ ...plan, models })) {
+        await Promise.all(step.map((cell) => this.cell(plan, cell)));
         if (this.abort.signal.aborted) return;
       }
     }
+  }
+
+  private async cell(plan: Plan, cell: Cell): Promise<void> {
+    let left = cell.concurrency * plan.repeats;
+    const lane = async (): Promise<void> => {
+      while (left > 0 && !this.abort.signal.aborted) {
+        left--;
+        await this.request(plan, cell, false);
+      }
+    };
+    await Promise.all(Array.from({ length: cell.concurrency }, lane));
   }
 
   private async request(plan: Plan, cell: Cell, warmUp: boolean): Promise<void> {
@@ -92,6 +97,14 @@ class Runs {
     let loadedMs: number | null = null;
     let lastMs = 0;
     let error = '';
+    const phases: Record<PhaseName, number> = { waiting: 0, loading: 0, reasoning: 0, content: 0 };
+    let since = 0;
+    const enter = (phase: PhaseName, at: number): void => {
+      if (phase === shown.phase) return;
+      phases[shown.phase] += at - since;
+      since = at;
+      shown.phase = phase;
+    };
     try {
       const response = await call('/v1/chat/completions', {
         method: 'POST',
@@ -116,9 +129,8 @@ class Runs {
             if (answer.loading !== '') loadedMs = at;
           } else if (visible) gaps.push(at - lastMs);
           lastMs = at;
-          const phase = answer.text !== '' ? 'content' : 'reasoning';
-          if (shown.phase !== phase) shown.phase = phase;
-        } else if (answer.loading !== '' && shown.phase !== 'loading') shown.phase = 'loading';
+          enter(answer.text !== '' ? 'content' : 'reasoning', at);
+        } else if (answer.loading !== '') enter('loading', at);
       }
       error = reader.answer.error;
       if (error === '' && firstMs === null) error = 'the answer was empty';
@@ -126,12 +138,13 @@ class Runs {
       error = isAbort(cause) ? 'stopped' : reason(cause);
     }
     const totalMs = performance.now() - from;
+    phases[shown.phase] += totalMs - since;
     const { usage } = reader.answer;
     const output = usage.output ?? (gaps.length > 0 ? gaps.length + 1 : null);
     const sorted = sortedNumbers(gaps);
     const seconds = (totalMs - (firstMs ?? totalMs)) / 1000;
     const result: Result = {
-      ...cell, number, warmUp, error, firstMs, loadedMs, totalMs,
+      ...cell, number, warmUp, error, firstMs, loadedMs, totalMs, phases,
       startedMs: from - this.began,
       gapP50: sorted.length > 0 ? percentile(sorted, 0.5) : null,
       gapP95: sorted.length > 0 ? percentile(sorted, 0.95) : null,

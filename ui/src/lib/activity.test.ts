@@ -45,6 +45,12 @@ describe('filters', () => {
     expect(matching(rows, 'status=4xx,5xx')).toEqual([2, 3, 4]);
   });
 
+  test('the server is asked for codes and ranges of codes, and for nothing that it does not know', () => {
+    expect(activity.serverPart(filter('status=ok,404&model=a,b&session=s&q=x&min_id=0&max_id=9&min_tokens=5'))).toEqual({
+      models: ['a', 'b'], statuses: ['2xx', '3xx', '404'], paths: [], keys: [], sessions: ['s'], text: 'x', minId: 1, maxId: 9,
+    });
+  });
+
   test('text is found in errors, in any case', () => {
     expect(matching(rows, 'q=cuda')).toEqual([2]);
   });

@@ -96,6 +96,22 @@ export function writeFilter(filter: Partial<Filter>): Record<string, string | nu
   return out;
 }
 
+/** The part of a filter that the server can apply to everything it has kept. */
+export function serverPart(filter: Filter): Pick<Filter, 'models' | 'paths' | 'keys' | 'sessions' | 'text'> & {
+  statuses: string[];
+  minId?: number;
+  maxId?: number;
+} {
+  const { models, paths, keys, sessions, text, minId, maxId } = filter;
+  const classes: Record<string, string[]> = { ok: ['2xx', '3xx'], other: ['0xx', '1xx'] };
+  return {
+    models, paths, keys, sessions, text,
+    statuses: filter.statuses.flatMap((status) => classes[status] ?? [status]),
+    ...(minId === null ? {} : { minId: Math.max(1, minId) }),
+    ...(maxId === null ? {} : { maxId: Math.max(1, maxId) }),
+  };
+}
+
 export const noFilter: Filter = readFilter(new URLSearchParams());
 
 /** Ranges the wrong way round, in words; null when all is well. */
@@ -128,7 +144,7 @@ export function waitedMs(row: ActivityRow): number {
 }
 
 export function sessionOfRow(row: ActivityRow): string {
-  return row.metadata?.['session_id'] ?? row.metadata?.['session'] ?? '';
+  return row.session ?? '';
 }
 
 function statusMatches(row: ActivityRow, wanted: string[]): boolean {

@@ -9,33 +9,36 @@ export interface Column {
   /** Explained on hover. */
   hint?: string;
   numeric?: boolean;
+  /** Width in rem; the column without one takes what is left. */
+  rem: number | null;
   shown: boolean;
 }
 
 export const columns: Column[] = [
-  { key: 'time', label: 'Time', shown: true },
-  { key: 'id', label: 'ID', shown: false, numeric: true },
-  { key: 'model', label: 'Model', shown: true },
-  { key: 'path', label: 'Path', shown: false },
-  { key: 'status', label: 'Status', shown: true },
-  { key: 'type', label: 'Content type', shown: false },
-  { key: 'cached', label: 'Cached', hint: 'Prompt tokens served from the cache', shown: false, numeric: true },
-  { key: 'prompt', label: 'Prompt', hint: 'Prompt tokens processed anew', shown: true, numeric: true },
-  { key: 'generated', label: 'Output', hint: 'Tokens generated', shown: true, numeric: true },
+  { key: 'time', label: 'Time', rem: 6.6, shown: true },
+  { key: 'id', label: 'ID', rem: 4.2, shown: false, numeric: true },
+  { key: 'model', label: 'Model', rem: null, shown: true },
+  { key: 'path', label: 'Path', rem: 12, shown: false },
+  { key: 'status', label: 'Status', rem: 4.6, shown: true },
+  { key: 'type', label: 'Content type', rem: 9, shown: false },
+  { key: 'cached', label: 'Cached', rem: 5, hint: 'Prompt tokens served from the cache', shown: false, numeric: true },
+  { key: 'prompt', label: 'Prompt', rem: 5.2, hint: 'Prompt tokens processed anew', shown: true, numeric: true },
+  { key: 'generated', label: 'Output', rem: 5.2, hint: 'Tokens generated', shown: true, numeric: true },
   {
     key: 'drafted',
     label: 'Drafted',
+    rem: 8.5,
     hint: 'Speculative decoding: accepted of drafted tokens',
     shown: false,
     numeric: true,
   },
-  { key: 'prefill', label: 'Prefill', hint: 'Speed of reading the prompt', shown: false, numeric: true },
-  { key: 'decode', label: 'Decode', hint: 'Speed of generating', shown: true, numeric: true },
-  { key: 'wait', label: 'Wait', hint: 'In line and while the model loaded', shown: true, numeric: true },
-  { key: 'first', label: 'First token', hint: 'From arrival to the first token', shown: true, numeric: true },
-  { key: 'duration', label: 'Duration', hint: 'From arrival to the end', shown: true, numeric: true },
-  { key: 'key', label: 'Key', hint: 'A short name of the API key', shown: false },
-  { key: 'session', label: 'Session', shown: false },
+  { key: 'prefill', label: 'Prefill', rem: 5.8, hint: 'Speed of reading the prompt', shown: false, numeric: true },
+  { key: 'decode', label: 'Decode', rem: 5.8, hint: 'Speed of generating', shown: true, numeric: true },
+  { key: 'wait', label: 'Wait', rem: 5, hint: 'In line and while the model loaded', shown: true, numeric: true },
+  { key: 'first', label: 'First token', rem: 5.8, hint: 'From arrival to the first token', shown: true, numeric: true },
+  { key: 'duration', label: 'Duration', rem: 5.4, hint: 'From arrival to the end', shown: true, numeric: true },
+  { key: 'key', label: 'Key', rem: 6, hint: 'A short name of the API key', shown: false },
+  { key: 'session', label: 'Session', rem: 9, shown: false },
 ];
 
 const usageColumns = new Set<SortKey>(['cached', 'prompt', 'generated', 'drafted', 'prefill', 'decode']);

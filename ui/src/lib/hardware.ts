@@ -22,52 +22,59 @@ function joined(...parts: (string | null | undefined)[]): string {
   return parts.filter(Boolean).join(' ') || unknown;
 }
 
-function number(value: number | null): string {
-  return value === null ? unknown : String(value);
+function number(value: number | null | undefined): string {
+  return value === null || value === undefined ? unknown : String(value);
 }
 
-export function sections(hardware: Hardware): Section[] {
-  const { operating_system: os, cpu, environment } = hardware;
+function size(value: number | null | undefined): string {
+  return value === null || value === undefined ? unknown : bytes(value);
+}
+
+/** Every part may be missing: other gateways and later versions tell other things. */
+type Partly<T> = T extends (infer E)[] ? Partly<E>[] : T extends object ? { [K in keyof T]?: Partly<T[K]> } : T;
+
+export function sections(hardware: Partly<Hardware>): Section[] {
+  const { operating_system: os, cpu, environment, architecture, memory, accelerators = [] } = hardware;
   return [
     {
       title: 'System',
       facts: [
-        ['Operating system', joined(word(os.family), os.name, os.version)],
-        ['Kernel', os.kernel ?? unknown],
-        ['Architecture', hardware.architecture.name === 'other' ? (hardware.architecture.raw_name ?? unknown) : hardware.architecture.name],
-        ['Environment', environment.name ?? word(environment.kind)],
-        ['Memory', bytes(hardware.memory.capacity_bytes)],
+        ['Operating system', os === undefined ? unknown : joined(word(os.family), os.name, os.version)],
+        ['Kernel', os?.kernel ?? unknown],
+        ['Architecture', architecture?.name === 'other' ? (architecture.raw_name ?? unknown) : (architecture?.name ?? unknown)],
+        ['Environment', environment?.name ?? word(environment?.kind)],
+        ['Memory', size(memory?.capacity_bytes)],
       ],
     },
     {
       title: 'CPU',
       facts: [
-        ['Model', cpu.model ?? unknown],
-        ['Vendor', cpu.vendor ?? unknown],
-        ['Sockets', number(cpu.socket_count)],
-        ['Cores', number(cpu.physical_core_count)],
-        ['Threads', number(cpu.logical_thread_count)],
+        ['Model', cpu?.model ?? unknown],
+        ['Vendor', cpu?.vendor ?? unknown],
+        ['Sockets', number(cpu?.socket_count)],
+        ['Cores', number(cpu?.physical_core_count)],
+        ['Threads', number(cpu?.logical_thread_count)],
       ],
     },
-    ...hardware.accelerators.map((accelerator) => ({
-      title: `${word(accelerator.kind)} ${accelerator.index}`,
+    ...accelerators.map((accelerator, index) => ({
+      title: `${word(accelerator.kind ?? 'accelerator')} ${accelerator.index ?? index}`,
       facts: [
         ['Model', accelerator.model ?? unknown],
         ['Vendor', accelerator.vendor ?? unknown],
         ['Architecture', accelerator.architecture ?? unknown],
-        ['Memory', accelerator.memory.capacity_bytes === null ? unknown : bytes(accelerator.memory.capacity_bytes)],
-        ['Kind of memory', word(accelerator.memory.kind)],
-        ['Driver', accelerator.driver === null ? unknown : joined(accelerator.driver.name, accelerator.driver.version)],
-        ['Power limit', accelerator.power_limit_watts === null ? unknown : `${accelerator.power_limit_watts} W`],
+        ['Memory', size(accelerator.memory?.capacity_bytes)],
+        ['Kind of memory', word(accelerator.memory?.kind)],
+        ['Driver', joined(accelerator.driver?.name, accelerator.driver?.version)],
+        ['Power limit', typeof accelerator.power_limit_watts === 'number' ? `${accelerator.power_limit_watts} W` : unknown],
       ] as [string, string][],
     })),
-    ...(hardware.accelerators.length === 0
+    ...(accelerators.length === 0
       ? [{ title: 'Accelerators', facts: [['Found', 'none']] as [string, string][] }]
       : []),
   ];
 }
 
-export function hardwareText(hardware: Hardware): string {
+export function hardwareText(hardware: Partly<Hardware>): string {
   return sections(hardware)
     .map(({ title, facts }) => {
       const width = Math.max(...facts.map(([name]) => name.length));

@@ -36,14 +36,24 @@ export function isAnswering(request: Inflight): boolean {
   return request.resp_bytes > 0 || Object.keys(request.resp_headers).length > 0;
 }
 
+/** What the gateway says that happens to the request; undefined on gateways that do not say it. */
+export function toldPhase(request: Inflight): NonNullable<Inflight['details']>['phase'] | undefined {
+  return request.details?.phase;
+}
+
 /**
- * The requests that are being served, by the number of leases that each model has given out: the oldest ones of a model
- * hold them.  Bytes alone tell nothing, because the gateway may be writing to those that wait.
+ * The requests that are being served.  Where the gateway does not say it: by the number of leases that each model has
+ * given out, of which the oldest requests of a model hold one each.  Bytes alone tell nothing, because the gateway may be writing to those that wait.
  */
 export function leaseHolders(oldestFirst: Tracked[], leases: (model: string) => number | undefined): Set<string> {
   const left = new Map<string, number>();
   const out = new Set<string>();
   for (const { request } of oldestFirst) {
+    const told = toldPhase(request);
+    if (told !== undefined) {
+      if (told === 'relaying') out.add(request.id);
+      continue;
+    }
     const free = left.get(request.model) ?? leases(request.model);
     if (free === undefined ? isAnswering(request) : free > 0) out.add(request.id);
     if (free !== undefined) left.set(request.model, free - 1);

@@ -30,9 +30,31 @@ export function levelOf(text: string): Level {
 
 /** The lines that name a request; the id of another one may begin with the same figures. */
 export function linesOfRequest(log: string, requestId: string): string[] {
-  const id = requestId.replace(/[^\w-]/g, '\\$&');
-  const whole = new RegExp(`(?<![\\w-])${id}(?![\\w-])`);
+  const whole = new RegExp(requestFilter(requestId));
   return log.split('\n').map(stripped).filter((line) => whole.test(line));
+}
+
+/** The same as a filter: exactly this id, not another one that begins with it. */
+export function requestFilter(requestId: string): string {
+  return `(?<![\\w-])${requestId.replace(/[^\w-]/g, '\\$&')}(?![\\w-])`;
+}
+
+/** Stands in a log where the connection to it was lost and what was written meanwhile is no longer kept. */
+export const lossMark = '──── the connection was lost here; what follows is what the gateway has kept ────';
+
+/**
+ * What a log says anew after a lost connection.  `before` are the last lines that were seen; `text` is the history that
+ * comes with the new connection, the beginning of which may be known already.
+ */
+export function continued(before: string[], text: string): string {
+  for (const count of [40, 10, 3]) {
+    const known = before.slice(-count);
+    if (known.length === 0) return text;
+    const tail = `${known.join('\n')}\n`;
+    const at = text.replaceAll('\r\n', '\n').lastIndexOf(tail);
+    if (at >= 0) return text.replaceAll('\r\n', '\n').slice(at + tail.length);
+  }
+  return `${lossMark}\n${text}`;
 }
 
 export class LineBuffer {
@@ -67,6 +89,11 @@ export class LineBuffer {
     return added;
   }
 
+  /** The beginning of a line whose rest did not come. */
+  dropPartial(): void {
+    this.partial = '';
+  }
+
   private line(raw: string): LogLine {
     // Progress bars rewrite their line with carriage returns: the last version counts.
     const shown = raw.includes('\r') ? raw.slice(raw.lastIndexOf('\r') + 1) : raw;
@@ -74,11 +101,6 @@ export class LineBuffer {
     const line: LogLine = { number: this.next++, source: this.source, raw: shown, text, level: levelOf(text), style: this.style };
     if (shown.includes('\x1b')) this.style = pieces(shown, this.style).style;
     return line;
-  }
-
-  clear(): void {
-    this.dropped += this.lines.length;
-    this.lines = [];
   }
 }
 

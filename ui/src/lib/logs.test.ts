@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { RowMap, rowPieces } from '../logs/rows';
 import { pieces, stripped } from './ansi';
-import { expression, levelOf, LineBuffer, linesOfRequest } from './loglines';
+import { continued, expression, levelOf, LineBuffer, linesOfRequest, lossMark, requestFilter } from './loglines';
 
 describe('terminal colours', () => {
   test('sixteen, 256 and 24-bit colours, and resets', () => {
@@ -26,7 +26,27 @@ describe('terminal colours', () => {
   });
 });
 
+describe('a connection that was lost', () => {
+  const seen = Array.from({ length: 50 }, (_, index) => `line ${index}`);
+
+  test('what is known of the history is left out', () => {
+    expect(continued(seen, `line 8\nline 9\n${seen.slice(10).join('\n')}\nnew\nha`)).toBe('new\nha');
+    expect(continued(seen, `${seen.slice(46).join('\n')}\nnew\n`)).toBe('new\n');
+  });
+
+  test('where nothing is known any more, a mark says so', () => {
+    expect(continued(seen, 'other\n')).toBe(`${lossMark}\nother\n`);
+    expect(continued([], 'first\n')).toBe('first\n');
+  });
+});
+
 describe('lines', () => {
+  test('the filter for a request finds its id and no longer one', () => {
+    const found = expression(requestFilter('ab12-7'));
+    expect(found).toBeInstanceOf(RegExp);
+    expect(['x ab12-7', 'x ab12-71', 'xab12-7', 'ab12-7 the client left'].map((line) => (found as RegExp).test(line))).toEqual([true, false, false, true]);
+  });
+
   test('pieces of lines become whole ones', () => {
     const buffer = new LineBuffer('x');
     expect(buffer.push('ab')).toEqual([]);

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { parseMessage, retryDelay } from '../api/events';
 import { errorText } from '../api/http';
 import type { ActivityRow, Inflight, ModelStatus, SysSample } from '../api/types';
-import { filler, numbersIn, promptFor, requestsOf, summarise, type Plan, type Result } from '../benchmark/plan';
+import { filler, numbersIn, promptFor, requestsOf, stepsOf, summarise, type Plan, type Result } from '../benchmark/plan';
 import { cosine } from '../playground/ranking.svelte';
 import { history, newestLeaf, path, type Reply, type Turn } from '../playground/tree';
 import { repaired } from '../activity/columns.svelte';
@@ -13,7 +13,8 @@ import { ranked, score } from './fuzzy';
 import { applyInflight, leaseHolders, type Tracked } from './inflight';
 import { compareModels, mergeModels } from './models';
 import { phases } from './phases';
-import { networkChart, requestCharts, withGaps } from './series';
+import { hardwareText, sections } from './hardware';
+import { networkChart, requestCharts, systemChart, withGaps } from './series';
 import { histogram, percentile } from './stats';
 
 describe('addresses', () => {
@@ -64,6 +65,11 @@ test('the oldest requests of a model hold its leases; where none are told, an an
   const requests = [tracked('1', 'a', 9), tracked('2', 'a', 9), tracked('3', 'b'), tracked('4', 'c', 5), tracked('5', 'c')];
   const leases: Record<string, number> = { a: 1, b: 1 };
   expect([...leaseHolders(requests, (model) => leases[model])]).toEqual(['1', '3', '4']);
+  const told = (id: string, phase: 'queued' | 'relaying'): Tracked => ({
+    startedAt: 0,
+    request: { id, model: 'a', details: { request_id: '', session: '', phase, wait_reason: '' } } as Inflight,
+  });
+  expect([...leaseHolders([told('1', 'queued'), told('2', 'relaying')], () => 1)]).toEqual(['2']);
 });
 
 describe('errors say their reason', () => {
@@ -108,6 +114,13 @@ describe('statistics', () => {
   });
 });
 
+test('hardware of which nothing is known is shown all the same', () => {
+  const text = hardwareText({ accelerators: [{ kind: 'gpu', memory: { kind: 'unknown' } }] });
+  expect(text).toContain('GPU 0');
+  expect(text).not.toMatch(/undefined|null|NaN/);
+  expect(sections({}).map((section) => section.title)).toEqual(['System', 'CPU', 'Accelerators']);
+});
+
 describe('time series', () => {
   const sample = (at: number, bytes = 0): SysSample => ({
     timestamp: new Date(at).toISOString(), cpu_util_per_core: [1], mem_total_mb: 1, mem_used_mb: 1, mem_free_mb: 0, swap_total_mb: 0, swap_used_mb: 0,
@@ -117,6 +130,12 @@ describe('time series', () => {
   test('missing samples leave a gap', () => {
     const points = withGaps([0, 5000, 10_000, 310_000].map((at) => sample(at)));
     expect(points.map((point) => point.sample === null)).toEqual([false, false, false, true, false]);
+  });
+
+  test('a chart says from when to when there are no samples', () => {
+    const chart = systemChart([0, 5000, 10_000, 310_000].map((at) => sample(at)), { one: (entry) => entry.mem_used_mb });
+    expect(chart.gaps).toEqual([[10, 310]]);
+    expect(chart.series[0]?.values).toEqual([1, 1, 1, null, 1]);
   });
 
   test('network speed comes from counters; a restarted counter is no speed', () => {
@@ -204,6 +223,13 @@ describe('benchmark', () => {
 
   test('the number of requests is known before', () => {
     expect(requestsOf(plan)).toBe(2 * 2 * (2 + 8) + 2);
+  });
+
+  test('all models of a step go out together when that is asked for', () => {
+    expect(stepsOf(plan).map((step) => step.length)).toEqual([1, 1, 1, 1, 1, 1, 1, 1]);
+    expect(stepsOf({ ...plan, together: true }).map((step) => step.map((cell) => `${cell.model}${cell.size}x${cell.concurrency}`))).toEqual([
+      ['m0x1', 'n0x1'], ['m0x4', 'n0x4'], ['m100x1', 'n100x1'], ['m100x4', 'n100x4'],
+    ]);
   });
 
   test('lists of numbers are read leniently and cut', () => {

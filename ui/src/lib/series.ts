@@ -14,6 +14,8 @@ export interface Series {
 export interface Chart {
   times: number[];
   series: Series[];
+  /** Where samples are missing: beginning and end in seconds. */
+  gaps?: [number, number][];
 }
 
 /** The beginning of every bucket in the window. */
@@ -165,6 +167,15 @@ export function withGaps<T extends { timestamp: string }>(samples: T[]): { time:
   return out;
 }
 
+/** The stretches for which there is an empty sample. */
+function gapsIn(points: { time: number; sample: unknown }[]): [number, number][] {
+  return points.flatMap(({ sample }, index): [number, number][] => {
+    const before = points[index - 1];
+    const after = points[index + 1];
+    return sample === null && before !== undefined && after !== undefined ? [[before.time, after.time]] : [];
+  });
+}
+
 /** Samples of all GPUs on one time axis; GPUs of the same name keep apart by their number. */
 export function gpuChart(samples: GpuSample[], value: (sample: GpuSample) => number | null): Chart {
   const ids = [...new Set(samples.map((sample) => sample.id))].sort((a, b) => a - b);
@@ -185,6 +196,7 @@ export function gpuChart(samples: GpuSample[], value: (sample: GpuSample) => num
 export function systemChart(samples: SysSample[], series: Record<string, (sample: SysSample) => number | null>): Chart {
   const points = withGaps(samples);
   return {
+    gaps: gapsIn(points),
     times: points.map((point) => point.time),
     series: Object.entries(series).map(([label, value]) => ({
       label,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { intervals, lanesFrom, summary, swaps, trimmed, withServing, withState, withWaiting, type Lane } from './yard';
+import { arranged, intervals, lanesFrom, summary, swaps, trimmed, withServing, withState, withWaiting, type Lane } from './yard';
 
 const lane = (part: Partial<Lane> = {}): Lane => ({ model: 'qwen', spans: [], serving: [], waiting: [], ...part });
 
@@ -9,6 +9,16 @@ test('the server\'s clock does not matter', () => {
     50_000,
   );
   expect(lanes[0]?.spans[0]?.from).toBe(40_000);
+});
+
+test('busy lanes come first, and nobody moves once there', () => {
+  const models = ['a', 'b', 'c', 'd', 'e'];
+  const places = arranged([], models, new Set(['d']), 3);
+  expect(places).toEqual(['d', 'a', 'b']);
+  expect(arranged(places, models, new Set(['d', 'e']), 3)).toEqual(['d', 'a', 'e']);
+  expect(arranged(['d', 'a', 'e'], models, new Set(), 3)).toEqual(['d', 'a', 'e']);
+  expect(arranged(['d', 'a', 'e'], models, new Set(['a', 'b', 'd', 'e']), 3)).toEqual(['d', 'a', 'e', 'b']);
+  expect(arranged(['d', 'a', 'e'], ['a', 'b'], new Set(), 3)).toEqual(['a', 'b']);
 });
 
 test('a change of state closes the span before it', () => {

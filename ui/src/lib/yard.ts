@@ -103,6 +103,22 @@ export function trimmed(lanes: Lane[], from: number): Lane[] {
   }));
 }
 
+/**
+ * Which lanes stand where: busy ones first, quiet ones as long as there is room, and nobody moves once there.  A model
+ * that becomes busy takes the place of the last quiet one.
+ */
+export function arranged(before: string[], models: string[], busy: Set<string>, room: number): string[] {
+  const places = before.filter((model) => models.includes(model));
+  const missing = models.filter((model) => !places.includes(model));
+  for (const model of missing.filter((entry) => busy.has(entry))) {
+    const free = places.length < room ? -1 : places.findLastIndex((entry) => !busy.has(entry));
+    if (free < 0) places.push(model);
+    else places[free] = model;
+  }
+  for (const model of models) if (places.length < room && !places.includes(model)) places.push(model);
+  return places;
+}
+
 export interface Interval {
   from: number;
   to: number;

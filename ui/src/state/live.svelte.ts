@@ -4,7 +4,7 @@ import * as api from '../api/client';
 import { EventStream, type Link } from '../api/events';
 import type { EventMessage, Inflight, ModelDetail, ModelStatus, Profiles } from '../api/types';
 import { compareModels, mergeModels } from '../lib/models';
-import { applyInflight, isAnswering, type Tracked } from '../lib/inflight';
+import { applyInflight, isAnswering, toldPhase, type Tracked } from '../lib/inflight';
 import { link } from './route.svelte';
 import { complain, say } from './toasts.svelte';
 import { yardView } from './yard.svelte';
@@ -162,7 +162,9 @@ class Live {
 
   /** Which requests there are, and which of them are being answered. */
   private phases(): string {
-    return [...this.inflight.values()].map(({ request }) => `${request.id}${isAnswering(request) ? '!' : ''}`).join();
+    return [...this.inflight.values()]
+      .map(({ request }) => `${request.id}${toldPhase(request) ?? ''}${isAnswering(request) ? '!' : ''}`)
+      .join();
   }
 
   private merge(): void {
@@ -212,8 +214,9 @@ async function runningAsDetails(status: ModelStatus[]): Promise<ModelDetail[]> {
 
 export const live = new Live();
 
-/** The session of a request in flight: the first configured header that is there. */
+/** The session of a request in flight, as told or, on gateways that do not tell, the first configured header that is there. */
 export function sessionOf(request: Inflight, names: string[]): string {
+  if (request.details !== undefined) return request.details.session;
   const headers = new Map(Object.entries(request.req_headers).map(([name, value]) => [name.toLowerCase(), value]));
   for (const name of names) {
     const value = headers.get(name.toLowerCase());

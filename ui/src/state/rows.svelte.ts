@@ -10,11 +10,10 @@ import type { ActivityRow } from '../api/types';
 const batch = 999;
 const maxRows = 20_000;
 
-export interface Query {
-  models: string[];
-  start: string | undefined;
-  end: string | undefined;
-}
+export type Query = Pick<
+  api.ActivityParams,
+  'models' | 'start' | 'end' | 'minId' | 'maxId' | 'statuses' | 'paths' | 'keys' | 'sessions' | 'text'
+>;
 
 export class Rows {
   /** Newest first. */
@@ -42,7 +41,7 @@ export class Rows {
     const revision = ++this.revision;
     this.loading = true;
     try {
-      const page = await api.activity({ ...query, limit: batch, page: 1 });
+      const page = await api.activity({ ...query, limit: batch });
       if (revision !== this.revision) return;
       this.rows = page.data;
       this.held = [];
@@ -64,7 +63,7 @@ export class Rows {
     try {
       // By id and not by page number: new rows would shift the pages.
       const oldest = this.rows.at(-1)?.id ?? 1;
-      const page = await api.activity({ ...this.query, limit: batch, page: 1, maxId: Math.max(1, oldest - 1) });
+      const page = await api.activity({ ...this.query, limit: batch, maxId: Math.max(1, oldest - 1) });
       if (revision !== this.revision) return;
       this.pages++;
       const known = new Set(this.rows.map((row) => row.id));
@@ -99,8 +98,10 @@ export class Rows {
   private async fetchNew(): Promise<void> {
     const revision = this.revision;
     if (this.query === null || this.loading) return;
+    const minId = Math.max(this.newest + 1, this.query.minId ?? 0);
+    if (this.query.maxId !== undefined && this.query.maxId < minId) return;
     try {
-      const page = await api.activity({ ...this.query, limit: batch, minId: this.newest + 1 });
+      const page = await api.activity({ ...this.query, limit: batch, minId });
       if (revision !== this.revision || page.data.length === 0) return;
       if (page.total > page.data.length) return await this.load(this.query);
       this.newest = page.data[0]?.id ?? this.newest;

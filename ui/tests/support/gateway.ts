@@ -123,6 +123,13 @@ export class Gateway {
     clearTimeout(late);
   }
 
+  /** Stands still for so long, as a machine that sleeps. */
+  async frozen(milliseconds: number): Promise<void> {
+    this.child?.kill('SIGSTOP');
+    await new Promise((done) => setTimeout(done, milliseconds));
+    this.child?.kill('SIGCONT');
+  }
+
   async stop(): Promise<void> {
     await this.halt();
     rmSync(this.folder, { recursive: true, force: true });

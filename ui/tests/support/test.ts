@@ -60,5 +60,7 @@ export async function open(page: Page, place = '', base = ''): Promise<void> {
   await expect(page).toHaveTitle(/^●/);
 }
 
+/** The models in the sidebar. */
+export const sidebarModels = (page: Page) => page.getByRole('navigation', { name: 'Models and their states' });
 /** The sidebar's menu. */
 export const menu = (page: Page) => page.getByRole('navigation', { name: 'Pages' });

@@ -71,6 +71,11 @@ export class Wire {
     incoming.pipe(onward);
   }
 
+  /** Breaks every connection of the moment; new ones are taken. */
+  cut(): void {
+    for (const socket of this.sockets) socket.destroy();
+  }
+
   async close(): Promise<void> {
     for (const socket of this.sockets) socket.destroy();
     await new Promise<void>((done) => this.server.close(() => done()));

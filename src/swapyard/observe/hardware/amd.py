@@ -5,21 +5,19 @@ from __future__ import annotations
 import csv
 
 from swapyard.observe.gpu.readings import SourceFailedError, SourceMissingError, pci_address
-from swapyard.observe.gpu.tool import Tool
 from swapyard.observe.hardware.accelerators import Accelerator, fact, positive
-
-_TIMEOUT = 5.0
+from swapyard.observe.hardware.tools import Tools
 
 _ALWAYS = ("-i", "--showmeminfo", "vram", "--showproductname")
 # Older versions of the tool refuse the whole command for one of these.
 _NOT_EVERYWHERE = ("--showdriverversion", "--showmaxpower")
 
 
-def from_rocm_smi() -> list[Accelerator]:
+def from_rocm_smi(tools: Tools) -> list[Accelerator]:
     """Every card the tool shows; none when there is no tool."""
     for options in ((*_ALWAYS, *_NOT_EVERYWHERE), _ALWAYS):
         try:
-            return parse_cards(Tool("rocm-smi", *options, "--showbus", "--csv").run(_TIMEOUT))
+            return parse_cards(tools.run("rocm-smi", *options, "--showbus", "--csv"))
         except SourceMissingError:
             return []
         except SourceFailedError:

@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from swapyard.observe.gpu.readings import SourceFailedError, SourceMissingError
-from swapyard.observe.gpu.tool import Tool
 from swapyard.observe.hardware.accelerators import Accelerator, fact
+from swapyard.observe.hardware.tools import Tools
 
 _TIMEOUT = 8.0
 
@@ -16,10 +16,10 @@ _VENDORS = (("apple", "Apple"), ("nvidia", "NVIDIA"), ("amd", "AMD"), ("ati", "A
 _UNITS = {"KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 
 
-def displays(memory_bytes: int) -> list[Accelerator]:
+def displays(memory_bytes: int, tools: Tools) -> list[Accelerator]:
     """Every graphics device; `memory_bytes` is the machine's memory, which Apple's share."""
     try:
-        text = Tool("system_profiler", "-json", "SPDisplaysDataType").run(_TIMEOUT)
+        text = tools.run("system_profiler", "-json", "SPDisplaysDataType", timeout=_TIMEOUT)
         return parse_displays(json.loads(text), memory_bytes)
     except (SourceMissingError, SourceFailedError, ValueError):
         return []

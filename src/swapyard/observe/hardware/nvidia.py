@@ -8,10 +8,8 @@ from typing import Any
 
 from swapyard.observe.gpu.nvml import Nvml
 from swapyard.observe.gpu.readings import MIB, SourceFailedError, SourceMissingError, integer, pci_address
-from swapyard.observe.gpu.tool import Tool
 from swapyard.observe.hardware.accelerators import Accelerator, fact, positive
-
-_TIMEOUT = 5.0
+from swapyard.observe.hardware.tools import Tools
 
 # Source: NVIDIA, "CUDA GPU Compute Capability" and the CUDA C++ Programming Guide.
 _ARCHITECTURES = {
@@ -57,17 +55,17 @@ def from_nvml(nvml: Nvml) -> list[Accelerator]:
         nvml.close()
 
 
-def from_nvidia_smi() -> list[Accelerator]:
+def from_nvidia_smi(tools: Tools) -> list[Accelerator]:
     """Every card the tool shows; none when there is no tool or its answer is not the table asked for."""
-    rows = _query("index,name,uuid,pci.bus_id,memory.total,driver_version,power.limit")
+    rows = _query(tools, "index,name,uuid,pci.bus_id,memory.total,driver_version,power.limit")
     cards = parse_cards(rows) if rows is not None else {}
     if not cards:
         return []
-    for index, row in (_table(_query("index,architecture"), 2) or {}).items():
+    for index, row in (_table(_query(tools, "index,architecture"), 2) or {}).items():
         if index in cards:
             cards[index] = replace(cards[index], architecture=fact(row[1]))
     if any(card.architecture is None for card in cards.values()):
-        for index, row in (_table(_query("index,compute_cap"), 2) or {}).items():
+        for index, row in (_table(_query(tools, "index,compute_cap"), 2) or {}).items():
             if index in cards and cards[index].architecture is None:
                 cards[index] = replace(cards[index], architecture=architecture(row[1]))
     return list(cards.values())
@@ -91,10 +89,9 @@ def parse_cards(text: str) -> dict[int, Accelerator]:
     return cards
 
 
-def _query(columns: str) -> str | None:
+def _query(tools: Tools, columns: str) -> str | None:
     try:
-        tool = Tool("nvidia-smi", f"--query-gpu={columns}", "--format=csv,noheader,nounits")
-        return tool.run(_TIMEOUT)
+        return tools.run("nvidia-smi", f"--query-gpu={columns}", "--format=csv,noheader,nounits")
     except (SourceMissingError, SourceFailedError):
         return None
 

@@ -13,34 +13,40 @@ from typing import Any
 from swapyard.observe.hardware import host
 from swapyard.observe.hardware.accelerators import Accelerator, merged
 from swapyard.observe.hardware.probes import probe
+from swapyard.observe.hardware.tools import BUDGET, Tools
 from swapyard.observe.log_times import rfc3339
 
-BUDGET = 10.0
+_LATE = 1.0
+"""Seconds beyond their budget that tools may need to end, and what follows them."""
 
 _log = logging.getLogger(__name__)
 
 
-Probe = Callable[[Path, int], Iterable[Accelerator]]
+Probe = Callable[[Path, int, Tools], Iterable[Accelerator]]
 
 
-def detect(version: str, *, budget: float = BUDGET, probe: Probe = probe) -> dict[str, Any] | None:
+def detect(
+    version: str, *, budget: float = BUDGET, probe: Probe = probe, tools: Tools | None = None
+) -> dict[str, Any] | None:
     """Look at the machine; blocking, for a worker thread.
 
-    Facts that cannot be found are null.  None, with a warning in the log, when the memory cannot be read or
-    it all takes longer than `budget` seconds.  `version` is that of this program.
+    Facts that cannot be found are null; tools run for `budget` seconds at most, or until `tools` are stopped.
+    None, with a warning in the log, when the memory cannot be read or something else takes longer than that.
+    `version` is that of this program.
     """
+    running = tools or Tools(budget)
     answers: queue.SimpleQueue[dict[str, Any] | Exception] = queue.SimpleQueue()
 
     def look() -> None:
         try:
-            answers.put(snapshot(version, probe=probe))
+            answers.put(snapshot(version, probe=probe, tools=running))
         except Exception as error:
             answers.put(error)
 
     # A thread that may be left behind: a driver that hangs must not hold up the end of the program.
     threading.Thread(target=look, name="hardware", daemon=True).start()
     try:
-        answer = answers.get(timeout=budget)
+        answer = answers.get(timeout=budget + _LATE)
     except queue.Empty:
         _log.warning("hardware detection took longer than %g s", budget)
         return None
@@ -50,7 +56,9 @@ def detect(version: str, *, budget: float = BUDGET, probe: Probe = probe) -> dic
     return answer
 
 
-def snapshot(version: str, root: Path = Path("/"), probe: Probe = probe) -> dict[str, Any]:
+def snapshot(
+    version: str, root: Path = Path("/"), probe: Probe = probe, tools: Tools | None = None
+) -> dict[str, Any]:
     """The facts; raises OSError or ValueError when the size of the memory is not among them."""
     capacity_bytes = host.memory_bytes(root)
     return {
@@ -67,7 +75,8 @@ def snapshot(version: str, root: Path = Path("/"), probe: Probe = probe) -> dict
         "cpu": host.cpu(root),
         "memory": {"capacity_bytes": capacity_bytes},
         "accelerators": [
-            _accelerator(index, found) for index, found in enumerate(merged(probe(root, capacity_bytes)))
+            _accelerator(index, found)
+            for index, found in enumerate(merged(probe(root, capacity_bytes, tools or Tools())))
         ],
     }
 
