@@ -96,15 +96,21 @@ class Link:
                 self._connection.transport.close()
                 raise
         except Exception:
-            log.exception("a bug in the handling of %s %s", self.scope["method"], self.scope["path"])
+            log.exception("a bug in the handling of %s %s", self.scope["method"], self._path)
             await self._apologise()
         else:
             if not (self.answered or self.client_left or self._is_cut):
-                log.error("no complete answer to %s %s", self.scope["method"], self.scope["path"])
+                log.error("no complete answer to %s %s", self.scope["method"], self._path)
                 await self._apologise()
         finally:
             # Nothing of a request is left for the garbage collector.
             del self.scope["link"]
+
+    @property
+    def _path(self) -> str:
+        """As it came over the wire: decoded, it could end a line of the log."""
+        raw_path: bytes = self.scope["raw_path"]
+        return raw_path.decode("ascii", "backslashreplace")
 
     async def _apologise(self) -> None:
         if self.started:
