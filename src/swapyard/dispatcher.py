@@ -287,7 +287,7 @@ class Dispatcher:
             case Load(model, reason):
                 self._log(logging.INFO, f"<{model}> loading: {reason}" if reason else f"<{model}> loading")
                 self._loads_begun[model] = now
-                self.fleet.load(model)
+                self.fleet.load(model, reason or "load asked")
             case Stop(model, grace, reason):
                 self._log(logging.INFO, f"<{model}> stopping: {reason}")
                 self._on_stop(model, reason)
