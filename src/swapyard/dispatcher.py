@@ -293,7 +293,7 @@ class Dispatcher:
                 for lease in self._callers.values():
                     if lease.model == model and lease.is_loading:
                         lease.load_begun = now
-                self.fleet.load(model)
+                self.fleet.load(model, reason or "load asked")
             case Stop(model, grace, reason):
                 self._log(logging.INFO, f"<{model}> stopping: {reason}")
                 self._on_stop(model, reason)
