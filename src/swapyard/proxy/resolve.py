@@ -86,6 +86,8 @@ def resolve(
     except RequestError as refusal:
         target.refusal = refusal
     target.query, target.body = asked.query, asked.body
+    # Nothing of it is looked at until it is sent, and that may be long.
+    target.body.rest()
     return target
 
 
