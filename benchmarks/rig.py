@@ -179,18 +179,20 @@ def memory_mb(pid: int, what: str = "VmRSS") -> float:
 
 
 class PeakMemory:
-    """The most memory of its own that a process had during a block, in MB, looked at every two milliseconds.
+    """The most memory that a process had during a block, in MB, looked at every two milliseconds.
 
-    Pages of files it has mapped are not its own: the kernel takes them back whenever it likes.
+    `what` is a line of /proc/PID/status: RssAnon for memory of its own, VmRSS with the pages of files it has
+    mapped, which the kernel takes back whenever it likes.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, what: str = "RssAnon") -> None:
         self._pid = pid
+        self._what = what
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
     def __enter__(self) -> PeakMemory:
-        self._before = self.most_mb = memory_mb(self._pid, "RssAnon")
+        self._before = self.most_mb = memory_mb(self._pid, self._what)
         self._thread.start()
         return self
 
@@ -204,4 +206,4 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._over.wait(0.002):
-            self.most_mb = max(self.most_mb, memory_mb(self._pid, "RssAnon"))
+            self.most_mb = max(self.most_mb, memory_mb(self._pid, self._what))

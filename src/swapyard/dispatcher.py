@@ -77,7 +77,8 @@ class Lease:
         self.ticket = dispatcher.next_ticket()
         self.granted = False
         self.refusal: RequestError | None = None
-        # When the load began that ended with this grant, on the monotonic clock; None if it was loaded.
+        # When the load began that this request waits for, waited for in vain, or that ended with its grant,
+        # on the monotonic clock; None if there was none.
         self.load_begun: float | None = None
         # Done when the outcome is known; None as long as nobody has to wait for it.
         self.waiting: asyncio.Future[None] | None = None
@@ -179,6 +180,8 @@ class Dispatcher:
             raise lease.refusal
         if not lease.granted:
             lease.waiting = asyncio.get_running_loop().create_future()
+            if lease.is_loading:
+                lease.load_begun = self._loads_begun.get(lease.model)
 
     def leave(self, lease: Lease) -> None:
         if self._callers.pop(lease.ticket, None) is None:
@@ -287,7 +290,10 @@ class Dispatcher:
             case Load(model, reason):
                 self._log(logging.INFO, f"<{model}> loading: {reason}" if reason else f"<{model}> loading")
                 self._loads_begun[model] = now
-                self.fleet.load(model)
+                for lease in self._callers.values():
+                    if lease.model == model and lease.is_loading:
+                        lease.load_begun = now
+                self.fleet.load(model, reason or "load asked")
             case Stop(model, grace, reason):
                 self._log(logging.INFO, f"<{model}> stopping: {reason}")
                 self._on_stop(model, reason)

@@ -334,3 +334,25 @@ def test_a_closed_standard_output_is_given_up_quietly(make: MakeLogs) -> None:
         out.write(b"nobody reads this")
         out.close(5)
         out.write(b"nor this")
+
+
+def test_gathered_lines_appear_in_order_before_anything_that_comes_later(make: MakeLogs) -> None:
+    async def main() -> None:
+        logs = make(to_stdout="both")
+        logs.attach(asyncio.get_running_loop())
+        with logs.follow(Source.COMBINED) as follower:
+            logs.log_soon(logging.DEBUG, "not shown")
+            logs.log_soon(logging.INFO, "1")
+            logs.log_soon(logging.INFO, "2")
+            logs.log(logging.WARNING, "3")
+            logs.log_soon(logging.INFO, "4")
+            logs.output(QWEN, b"5\n")
+            logs.log_soon(logging.INFO, "6")
+            assert logs.history(Source.PROXY) == b"[INFO] 1\n[INFO] 2\n[WARN] 3\n[INFO] 4\n[INFO] 6\n"
+            logs.log_soon(logging.INFO, "7")
+            seen = b""
+            while b"7" not in seen:
+                seen += await follower.next() or b""
+            assert seen == b"[INFO] 1\n[INFO] 2\n[WARN] 3\n[INFO] 4\n5\n[INFO] 6\n[INFO] 7\n"
+
+    run(main())

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from swapyard.proxy import json_scan
 from swapyard.proxy.json_scan import Level, Source, first_members, scan, string_value
 
 json_values = st.recursive(
@@ -80,6 +81,23 @@ def test_the_tolerant_scanner_agrees_with_the_strict_one(
     tolerant = scan(text + b"\\" + rubbish)
     assert tolerant == strict
     assert [json.loads(text[slot.value : slot.end]) for slot in strict.slots] == [value, [value, value]]
+
+
+@given(json_values, st.integers(2, 9), st.integers(1, 20), st.integers(0, 8))
+def test_a_text_in_a_file_is_read_alike_whatever_the_steps(
+    value: object, step: int, window: int, cut: int
+) -> None:
+    text = json.dumps({"k": value, "list": ['\\"' * 5, value]}, ensure_ascii=False).encode("utf-8", "replace")
+    text = text[: len(text) - cut]
+    # A backslash behind it makes the text invalid, so that the same scanner reads it, in one step.
+    whole = scan(text + b"\\")
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile() as file:
+        patch.setattr(json_scan, "STEP_BYTES", step)
+        patch.setattr(json_scan, "WINDOW_BYTES", window)
+        file.write(text)
+        file.flush()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            assert scan(mapped) == whole
 
 
 @example(b'{"\xff":1,"model":"m"}')

@@ -101,6 +101,7 @@ def test_headers_of_the_connection_stay_on_it_and_all_others_pass(
         assert {b"date: yesterday", b"server: old", b"set-cookie: a=1", b"set-cookie: b=2"} <= set(lines)
         assert b"x-hop" not in got and b"keep-alive" not in got
         assert [line for line in lines if line.startswith(b"x-request-id")] == [b"x-request-id: theirs"]
+        assert any(line.startswith(b"x-swapyard-request-id: ") for line in lines)
         (asked,) = seen
         assert asked.headers["x-mine"] == "yes" and asked.headers["host"] == f"127.0.0.1:{up}"
         assert not {"te", "connection", "x-forwarded-for"} & asked.headers.keys()

@@ -326,7 +326,7 @@ def test_a_bug_becomes_500_and_a_line_in_the_log(
     async def main() -> None:
         async with serving(broken) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(HELLO)
+            writer.write(HELLO.replace(b"/hello", b"/forged%0Aline"))
             status, _, body = await read_answer(reader)
             assert status == 500 and b"internal_error" in body
             writer.transport.abort()
@@ -334,6 +334,7 @@ def test_a_bug_becomes_500_and_a_line_in_the_log(
     with caplog.at_level(logging.ERROR):
         run(main())
     assert "a bug of this test" in caplog.text
+    assert "/forged%0Aline" in caplog.text
 
 
 def test_a_bug_in_mid_answer_cuts_the_connection(run: Run, serving: Serving) -> None:

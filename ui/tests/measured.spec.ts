@@ -1,4 +1,5 @@
 /** What is measured rather than seen; these tests run alone. */
+import { places, settled } from './support/places';
 import { expect, open, test, type Page } from './support/test';
 import { tasksDuring } from './support/tasks';
 
@@ -32,6 +33,34 @@ test('43 three requests in flight use less than 3 % of the main thread', async (
   for (const end of ends) await end();
   report(`three requests in flight: ${(share * 100).toFixed(2)} % of the main thread`);
   expect(share).toBeLessThan(0.03);
+});
+
+test('no page asks or works without a break when nothing happens', async ({ page, gateway }) => {
+  test.setTimeout(120_000);
+  await expect.poll(() => gateway.state('alpha')).toBe('ready');
+  await gateway.row(() => gateway.chat('alpha'));
+  const client = await page.context().newCDPSession(page);
+  await client.send('Performance.setTimeDomain', { timeDomain: 'threadTicks' });
+  await client.send('Performance.enable');
+  const busySeconds = async (): Promise<number> =>
+    (await client.send('Performance.getMetrics')).metrics.find(({ name }) => name === 'TaskDuration')?.value ?? NaN;
+  let asked = 0;
+  page.on('request', () => void asked++);
+  const lines: string[] = [];
+  for (const [name, place] of Object.entries(places)) {
+    await open(page, place);
+    await settled(page);
+    await page.waitForTimeout(500);
+    asked = 0;
+    const before = await busySeconds();
+    const from = Date.now();
+    await page.waitForTimeout(2500);
+    const share = (await busySeconds() - before) / ((Date.now() - from) / 1000);
+    lines.push(`${name} ${(share * 100).toFixed(1)} %, ${asked} requests`);
+    expect(asked, name).toBeLessThanOrEqual(5);
+    expect(share, name).toBeLessThan(0.15);
+  }
+  report(`idle for 2.5 s: ${lines.join('; ')}`);
 });
 
 test('76 a code block of 200 KB streams without a task above 50 ms, and is done within a second of the server', async ({ page, gateway }) => {

@@ -72,7 +72,7 @@ test('47 an image, a binary and an empty body are shown as what they are', async
   await expect(response).toContainText('Binary data of type application/octet-stream');
   // Of an answer without a body there is no capture at all, as with the original.
   await bodyOf({ send: 'nothing' });
-  await expect(page.getByText('Nothing was kept of this exchange')).toBeVisible();
+  await expect(page.getByText('The answer was empty')).toBeVisible();
   const speech = await gateway.row(() => gateway.post('/v1/audio/speech', { model: 'seer', input: 'hello', voice: 'low' }));
   await open(page, `activity/${speech.id}?view=bodies`);
   await expect(response).toContainText('Not kept');

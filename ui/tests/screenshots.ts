@@ -2,6 +2,8 @@
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { places, settled, sticksOut } from './support/places';
+import { configs } from './support/configs';
+import type { Gateway } from './support/gateway';
 import { expect, open, test } from './support/test';
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'screenshots');
@@ -52,3 +54,49 @@ for (const [size, viewport] of Object.entries(sizes)) {
     });
   }
 }
+
+/** A minute and more in the life of a gateway: three people who want three models that do not fit together. */
+async function life(gateway: Gateway, seconds: number): Promise<void> {
+  const over = Date.now() + seconds * 1000;
+  const person = async (models: string[], pause: number): Promise<void> => {
+    for (let turn = 0; Date.now() < over; turn++) {
+      const model = models[turn % models.length] ?? '';
+      await gateway.chat(model, { say: 'the next train leaves from track nine '.repeat(12 + ((turn * 7) % 20)), pace: 60 }, { stream: true, headers: { 'X-Session-ID': `desk-${pause}` } });
+      await new Promise((next) => setTimeout(next, pause * (1 + (turn % 3))));
+    }
+  };
+  await Promise.all([
+    person(['qwen3-coder-30b-a3b-instruct-q4_k_m'], 400),
+    person(['qwen3-coder-30b-a3b-instruct-q4_k_m', 'gemma-3-27b-it-qat-q4_0'], 1500),
+    person(['gpt-oss-120b-mxfp4', 'qwen3-coder-30b-a3b-instruct-q4_k_m', 'gemma-3-27b-it-qat-q4_0'], 9000),
+    person(['nomic-embed-text-v1.5'], 2500),
+  ]);
+}
+
+test('pictures of a busy gateway with forty models', async ({ page, another }) => {
+  test.setTimeout(300_000);
+  const gateway = await another(configs.busy());
+  await life(gateway, Number(process.env['LIFE'] ?? 100));
+  const ends = [
+    await gateway.stream('qwen3-coder-30b-a3b-instruct-q4_k_m', { say: 'word '.repeat(9000), pace: 20 }, { 'X-Session-ID': 'desk-400' }),
+    await gateway.stream('gpt-oss-120b-mxfp4', { say: 'never' }),
+    await gateway.stream('gemma-3-27b-it-qat-q4_0', { say: 'never' }),
+  ];
+  const shown = {
+    yard: '', activity: 'activity', models: 'models', performance: 'performance?window=5m', logs: 'logs',
+    model: 'models/qwen3-coder-30b-a3b-instruct-q4_k_m', waiting: 'models/gpt-oss-120b-mxfp4',
+  };
+  for (const [size, viewport] of Object.entries(sizes)) {
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.setViewportSize(viewport);
+      await page.emulateMedia({ colorScheme });
+      for (const [name, place] of Object.entries(shown)) {
+        await open(page, place, gateway.url);
+        await settled(page);
+        await page.screenshot({ path: join(folder, `busy-${name}-${size}-${colorScheme}.png`), animations: 'disabled' });
+        expect(await sticksOut(page), name).toEqual([]);
+      }
+    }
+  }
+  for (const end of ends) await end();
+});

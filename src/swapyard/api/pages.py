@@ -89,8 +89,11 @@ def _send(request: Request, file: Path, *, locked: bool = False) -> Response:
     headers = {"content-type": kind, "x-content-type-options": "nosniff", "vary": "accept-encoding"}
     if file.parent.name == "assets":
         headers["cache-control"] = "public, max-age=31536000, immutable"
-    else:
+    elif file.suffix == ".html":
         headers["cache-control"] = "no-cache"
+    else:
+        # Browsers ask for the icon with every change of the address.
+        headers["cache-control"] = "public, max-age=86400"
     if file.suffix == ".html":
         headers["content-security-policy"] = CONTENT_SECURITY_POLICY
         headers["referrer-policy"] = "no-referrer"

@@ -341,7 +341,7 @@ class Program:
             self.bus.publish(notices.ProfileChanged(profile))
 
     def _log_access(self, scope: Scope, seconds: float) -> None:
-        self.logs.log(logging.INFO, observing.access_line(scope, seconds))
+        self.logs.log_soon(logging.INFO, observing.access_line(scope, seconds))
 
 
 def _is_compiled() -> bool:

@@ -49,6 +49,8 @@ class Names:
         self._aliases: dict[str, ModelId] = {}
         for model, config in settings.models.items():
             self._aliases.update((alias, model) for alias in config.aliases)
+        self._local = {name: LocalModel(model) for name, model in self._aliases.items()}
+        self._local.update((model, LocalModel(model)) for model in settings.models)
         self._qualified: dict[str, PeerModel] = {}
         bare: dict[str, dict[PeerModel, None]] = {}
         for peer, peer_config in settings.peers.items():
@@ -74,11 +76,11 @@ class Names:
 
     def resolve(self, name: str) -> Resolved | None:
         """Model ID, then alias, then qualified peer model, then a bare one that only one peer offers."""
-        local = self.local(name)
-        return LocalModel(local) if local is not None else self.peer(name)
+        return self._local.get(name) or self.peer(name)
 
     def local(self, name: str) -> ModelId | None:
-        return ModelId(name) if name in self._models else self._aliases.get(name)
+        local = self._local.get(name)
+        return None if local is None else local.model
 
     def peer(self, name: str) -> PeerModel | None:
         """A peer's model by qualified or unique bare name, whether or not a local name hides it."""

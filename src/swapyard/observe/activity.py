@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from swapyard.observe.exchange import Exchange
 from swapyard.observe.reply import shortened
@@ -21,8 +22,7 @@ def key_label(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
-@dataclass(slots=True)
-class ActivityRow:
+class ActivityRow(msgspec.Struct):
     """Only the store changes one, to give it its id.
 
     Times in `_ms` are milliseconds as measured here, None for what did not happen.

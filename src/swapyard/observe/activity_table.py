@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Any
+
+from msgspec.structs import replace
 
 from swapyard.observe.activity import ActivityRow, metadata_json
 from swapyard.observe.schema import ACTIVITY_COLUMNS, DETAIL_COLUMNS

@@ -192,16 +192,12 @@ class Exchange:
             self.hooks.keep_request_body(self, body)
 
     def answered(self, status: int, headers: Headers) -> None:
-        """This status and these headers go out to the client now."""
+        """This status and these headers, their names in lower case, go out to the client now."""
         self.status = status
         self.response_headers = headers
-        self.content_type = self.content_encoding = ""
-        for name, value in reversed(headers):  # the first of each name counts
-            length = len(name)  # tells most names apart without making a lower-case copy
-            if length == 12 and name.lower() == b"content-type":
-                self.content_type = value.decode("latin-1")
-            elif length == 16 and name.lower() == b"content-encoding":
-                self.content_encoding = value.decode("latin-1")
+        fields = dict(reversed(headers))  # the first of each name counts
+        self.content_type = fields.get(b"content-type", b"").decode("latin-1")
+        self.content_encoding = fields.get(b"content-encoding", b"").decode("latin-1")
         # The text of an encoded stream cannot be seen in passing.
         self.look_for_token = not self.content_encoding and "text/event-stream" in self.content_type
         self.hooks.moved(self)

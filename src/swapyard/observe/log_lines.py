@@ -29,6 +29,9 @@ def level_number(name: str) -> int:
 
 def level_name(level: int) -> str:
     """The name printed for a level of the `logging` module; levels between the four round down."""
+    name = _LEVEL_NAMES.get(level)
+    if name is not None:
+        return name
     for known in (logging.ERROR, logging.WARNING, logging.INFO):
         if level >= known:
             return _LEVEL_NAMES[known]
@@ -75,7 +78,7 @@ def access_line(
     duration: float,
 ) -> str:
     """The message of one answered request: `path` decoded and without its query, `duration` in seconds."""
-    request = f"{escaped(method)} {escaped(path)} {escaped(protocol)}"
+    request = escaped(f"{method} {path} {protocol}")
     return (
         f'Request {escaped(client_ip)} "{request}" {status} {body_bytes} "{escaped(user_agent)}" '
         f"{duration_text(duration)}"
@@ -87,9 +90,12 @@ def duration_text(seconds: float) -> str:
     if seconds >= 59.9995:
         return _minutes_text(round(seconds * 1000))
     # Judged as it will read, so that 0.9999996 s is 1s and not 1000ms.
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= 0.9995 * size:
-            return _decimal(seconds / size) + unit
+    if seconds >= 0.9995:
+        return f"{_decimal(seconds)}s"
+    if seconds >= 0.9995e-3:
+        return f"{_decimal(seconds * 1e3)}ms"
+    if seconds >= 0.9995e-6:
+        return f"{_decimal(seconds * 1e6)}µs"
     return f"{round(seconds * 1e9)}ns" if seconds > 0 else "0s"
 
 

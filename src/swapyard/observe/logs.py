@@ -22,6 +22,10 @@ from swapyard.observe.stdout import StdoutWriter, dropped_mark
 from swapyard.types import ModelId
 
 HISTORY_BYTES = 100 * 1024
+
+GATHER = 0.01
+"""Seconds in which lines about requests gather: a line for each of them is cheap only among others."""
+
 FOLLOWER_LIMIT_CHUNKS = 1024
 FOLLOWER_LIMIT_BYTES = 1 << 20
 
@@ -123,6 +127,9 @@ class Logs:
         self._publish = publish
         self._clock_ns = clock_ns
         self._logs: dict[Source | ModelId, _Log] = {source: _Log() for source in Source}
+        # Lines that nobody has seen yet, and what will show them.
+        self._gathered: list[bytes] = []
+        self._showing: asyncio.TimerHandle | None = None
         self._home = threading.get_ident()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -145,9 +152,22 @@ class Logs:
             return
         data = log_lines.line(level, message, time=self._time())
         if threading.get_ident() == self._home or self._loop is None or self._loop.is_closed():
-            self._write(Source.PROXY, data)
+            self._write_own(data)
         else:
-            self._loop.call_soon_threadsafe(self._write, Source.PROXY, data)
+            self._loop.call_soon_threadsafe(self._write_own, data)
+
+    def log_soon(self, level: int, message: str) -> None:
+        """The same for lines that come by the thousand, on the event loop only: they appear a moment later.
+
+        No line overtakes another.
+        """
+        if level < self._level:
+            return
+        self._gathered.append(log_lines.line(level, message, time=self._time()))
+        if self._loop is None:
+            self._show()
+        elif self._showing is None:
+            self._showing = self._loop.call_later(GATHER, self._show)
 
     def output(self, model: ModelId, data: bytes) -> None:
         """Append what a model's process has printed, unchanged.
@@ -155,6 +175,7 @@ class Logs:
         The first bytes of a character whose rest has not been read yet wait for it, so that no reader sees
         half a character and the output of two models never meets inside one.
         """
+        self._show()
         log = self._log(model)
         whole, log.begun = _split_unfinished(log.begun + data)
         if whole:
@@ -163,6 +184,7 @@ class Logs:
 
     def history(self, source: Source | ModelId) -> bytes:
         """The newest 100 KiB of a log, beginning with a whole character; empty if nothing was written."""
+        self._show()
         log = self._logs.get(source)
         return log.history() if log is not None else b""
 
@@ -173,6 +195,7 @@ class Logs:
         History and live bytes join without a gap or a repeat.  A reader that falls behind by 1024 chunks or
         1 MiB loses what does not fit and finds a mark with the number of bytes in its place.
         """
+        self._show()
         log = self._log(source)
         follower = Follower(log.history() if history else b"")
         if self._closed:
@@ -192,6 +215,7 @@ class Logs:
 
     def close_followers(self) -> None:
         """End every stream, at shutdown; the logs themselves go on."""
+        self._show()
         self._closed = True
         for log in self._logs.values():
             for follower in log.followers:
@@ -205,6 +229,19 @@ class Logs:
 
     def _time(self) -> str:
         return self._stamp(*log_times.local_time(self._clock_ns())) if self._stamp else ""
+
+    def _write_own(self, line: bytes) -> None:
+        self._show()
+        self._write(Source.PROXY, line)
+
+    def _show(self) -> None:
+        """Write the lines that have gathered, before anything else is written or read."""
+        if self._showing is not None:
+            self._showing.cancel()
+            self._showing = None
+        if self._gathered:
+            lines, self._gathered = self._gathered, []
+            self._write(Source.PROXY, b"".join(lines))
 
     def _log(self, source: Source | ModelId) -> _Log:
         log = self._logs.get(source)

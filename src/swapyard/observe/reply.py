@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
@@ -16,8 +15,7 @@ from swapyard.observe.usage import NOTHING, Tokens, tokens_of_json, tokens_of_re
 ERROR_LIMIT_BYTES = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What was read out of a reply; `error` is "" for one that needs no explanation.
 
     `body` is the decoded body if all of it could be kept, else None.  `undecoded`: the body is

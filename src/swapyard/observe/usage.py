@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -20,8 +19,7 @@ _LEAST_MS = 1e-6
 """Times below are as good as 0: nothing to divide by."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True):
     """What one reply cost, as recorded: counts in tokens, speeds in tokens per second.
 
     All zeros means that the reply carried no usage at all; UNKNOWN marks single values
@@ -53,8 +51,7 @@ class Report(msgspec.Struct):
         return self.usage is UNSET and self.timings is UNSET and self.metrics is UNSET
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """What a `usage` member says; None where it says nothing."""
 
     input: int | None = None

@@ -7,8 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from swapyard.observe.activity import ActivityRow, row_of
 from swapyard.observe.capture_codec import Capture
@@ -52,8 +53,7 @@ _NOT_STORED = frozenset({"content-encoding"})
 _HOST = frozenset({"host"})
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(msgspec.Struct, frozen=True):
     """Some bytes of one reply, in order.  `gap`: bytes before them were dropped.  `last`: it has ended."""
 
     exchange: Exchange
@@ -63,8 +63,7 @@ class Segment:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """A point in the order of things: `done` is called once everything before it is committed.
 
     From here on rows go to `store` if it is not None; `done` gets the store used so far.
@@ -74,8 +73,7 @@ class Turn:
     done: Callable[[ActivityStore], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """What a capture is drawn up from when there is time for it."""
 
     exchange: Exchange

@@ -103,14 +103,14 @@ class Fleet:
             return str(error)
         return None
 
-    def load(self, model: ModelId) -> None:
+    def load(self, model: ModelId, reason: str = "load asked") -> None:
         """Start this model and wait until it is ready: `on_load_finished`."""
         supervisor = self._supervisors.get(model)
         if supervisor is None:
             loop = asyncio.get_running_loop()
             loop.call_soon(self._on_load_finished, model, f"unknown model: {model}")
         else:
-            supervisor.load()
+            supervisor.load(reason)
 
     def stop(self, model: ModelId, grace: float, reason: str) -> None:
         """Stop this model within `grace` seconds, then by force: `on_stop_finished`.

@@ -25,9 +25,10 @@ LEFT_OTHERS = "what it left running was ended, a command has to stay in the fore
 
 @dataclass(frozen=True, slots=True)
 class LoadAsked:
-    """Start and be ready within `timeout` seconds.  Answered by exactly one LoadFinished."""
+    """Start and be ready within `timeout` seconds, for this reason.  Answered by exactly one LoadFinished."""
 
     timeout: float
+    reason: str = "load asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,7 @@ class Lifecycle:
                 self.start += 1
                 self._load = _Load(event.timeout, now + event.timeout)
                 return [
-                    self._become(State.STARTING, "load asked"),
+                    self._become(State.STARTING, event.reason),
                     LookAtPort(self.start),
                     WakeAt(self._load.deadline),
                 ]

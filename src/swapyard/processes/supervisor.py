@@ -78,8 +78,8 @@ class Supervisor:
         self._load_seconds: float | None = None
         self._last_error: str | None = None
 
-    def load(self) -> None:
-        self._inbox.put_nowait(life.LoadAsked(self.spec.health_check_timeout))
+    def load(self, reason: str) -> None:
+        self._inbox.put_nowait(life.LoadAsked(self.spec.health_check_timeout, reason))
 
     def stop(self, grace: float, reason: str) -> None:
         self._inbox.put_nowait(life.StopAsked(grace, reason))

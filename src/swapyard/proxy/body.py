@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import IO, Any, Self
 
 from swapyard.errors import Fault, RequestError, SwapyardError
+from swapyard.proxy.json_scan import let_go
 from swapyard.proxy.splice import Spliced
 
 IN_MEMORY_BYTES = 1024 * 1024
@@ -15,6 +16,9 @@ IN_MEMORY_BYTES = 1024 * 1024
 
 CHUNK_BYTES = 64 * 1024
 """What is sent at once by default."""
+
+RESIDENT_BYTES = 8 * 1024 * 1024
+"""How much of a mapped file may stay in memory while it is sent."""
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -55,14 +59,24 @@ class Body:
     def chunks(self, size: int = CHUNK_BYTES) -> Iterator[bytes | memoryview]:
         """The body in order, in pieces of at most `size` bytes; none for an empty body."""
         segments = self._segments or (memoryview(self.view()),)
+        resident = 0
         for segment in segments:
-            if len(segment) <= size:
-                if segment:
-                    yield segment
-                continue
             view = memoryview(segment)
             for start in range(0, len(view), size):
-                yield view[start : start + size]
+                piece = view[start : start + size]
+                yield piece
+                resident += len(piece)
+                if resident >= RESIDENT_BYTES:
+                    self.rest()
+                    resident = 0
+        self.rest()
+
+    def rest(self) -> None:
+        """Let go of the memory that a mapped file has taken while it was read; it can be read again."""
+        if self._source is not None:
+            let_go(self._source)
+        if self._over is not None:
+            self._over.rest()
 
     def close(self) -> None:
         """Give memory and file back; harmless when repeated."""

@@ -10,6 +10,7 @@ from swapyard.config.schema import Config, PeerConfig
 from swapyard.proxy.body import BodyReader
 from swapyard.proxy.selectors import Selector
 from swapyard.proxy.upstreams import Upstream
+from swapyard.types import ModelId
 from swapyard.web.auth import Keys
 
 Environ = Mapping[str, str]
@@ -36,6 +37,8 @@ class Generation:
     peers: Mapping[str, Peer]
     selectors: Mapping[str, Selector]
     bodies: BodyReader
+    # Of every model, as it is recorded; empty where the scheduler knows no priorities.
+    priorities: Mapping[ModelId, str]
 
 
 def build(config: Config, environ: Environ, before: Generation | None = None) -> Generation:
@@ -48,6 +51,9 @@ def build(config: Config, environ: Environ, before: Generation | None = None) ->
         peers={id: _peer(id, settings, environ, before) for id, settings in config.peers.items()},
         bodies=BodyReader(config.request_body_limit * MIB),
         selectors={id: _selector(id, config, before) for id in config.selectors},
+        priorities={model: str(config.priority(model)) for model in config.models}
+        if config.routing.scheduler.use == "fifo"
+        else {},
     )
 
 

@@ -29,6 +29,8 @@ HOP_BY_HOP = frozenset(
 )
 """Headers that speak about one connection only.  Source: RFC 9110 7.6.1, plus the old proxy-connection."""
 
+_NOT_TO_UPSTREAM = HOP_BY_HOP | {b"content-length"}
+
 FORWARDING = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 """Headers that tell a server about our client; none of a peer's business."""
 
@@ -67,7 +69,9 @@ def request_headers(
     """
     # Most requests have none of the headers that need care.
     present = dict(headers)
-    gone = _hop_by_hop(headers) | {b"content-length"}
+    gone = _NOT_TO_UPSTREAM
+    if b"connection" in present:
+        gone |= _listed_by_connection(headers)
     if isinstance(towards, Peer):
         gone |= FORWARDING
         if towards.api_key:
@@ -77,7 +81,15 @@ def request_headers(
         kept = [header for header in kept if not _carries(header, own_keys)]
     if narrow_encoding and b"accept-encoding" in present:
         kept = _narrowed(kept)
-    kept = _addressed(kept, towards)
+    if isinstance(towards, Peer):
+        kept = _with_credentials(_replaced(kept, b"host", towards.host), towards.api_key)
+    elif towards.client_address:
+        client = towards.client_address.encode("ascii", "replace")
+        if b"x-forwarded-for" in present:
+            addresses = [*tokens(kept, b"x-forwarded-for"), client]
+            kept = _replaced(kept, b"x-forwarded-for", b", ".join(addresses))
+        else:
+            kept.append((b"x-forwarded-for", client))
     if b"te" in present and _has_token(headers, b"te", b"trailers"):
         kept.append((b"te", b"trailers"))
     if b"upgrade" in present and is_websocket(headers):
@@ -90,7 +102,9 @@ def response_headers(headers: Headers) -> Headers:
 
     Event streams get `X-Accel-Buffering: no`, so that an nginx in front of us passes them on as they come.
     """
-    gone = _hop_by_hop(headers)
+    gone = HOP_BY_HOP
+    if b"connection" in dict(headers):
+        gone |= _listed_by_connection(headers)
     kept = [header for header in headers if header[0] not in gone]
     if is_event_stream(headers):
         kept = [header for header in kept if header[0] != b"x-accel-buffering"]
@@ -135,18 +149,15 @@ def _has_token(headers: Headers, name: bytes, wanted: bytes) -> bool:
     return any(token.partition(b";")[0].rstrip().lower() == wanted for token in tokens(headers, name))
 
 
-def _hop_by_hop(headers: Headers) -> frozenset[bytes]:
-    gone = HOP_BY_HOP
-    for name, value in headers:
-        if name == b"connection":
-            gone |= _listed(value)
-    return gone
+def _listed_by_connection(headers: Headers) -> frozenset[bytes]:
+    """The headers that Connection declares to be hop-by-hop as well."""
+    return _lowered(tuple(value for name, value in headers if name == b"connection"))
 
 
 @lru_cache(maxsize=64)
-def _listed(value: bytes) -> frozenset[bytes]:
-    """The members of a comma list in lower case; nearly all connections say the same."""
-    return frozenset(token.lower() for token in tokens([(b"", value)], b""))
+def _lowered(lists: tuple[bytes, ...]) -> frozenset[bytes]:
+    """The members of comma lists in lower case; nearly all connections say the same."""
+    return frozenset(token.strip().lower() for value in lists for token in value.split(b","))
 
 
 def _carries(header: tuple[bytes, bytes], keys: Collection[str]) -> bool:
@@ -183,22 +194,11 @@ def _narrowed(headers: Headers) -> Headers:
     return _replaced(headers, b"accept-encoding", b", ".join(accepted) or b"identity")
 
 
-def _addressed(headers: Headers, towards: Local | Peer) -> Headers:
-    match towards:
-        case Local(client_address):
-            if not client_address:
-                return headers
-            address = client_address.encode("ascii", "replace")
-            if first(headers, b"x-forwarded-for") is None:
-                return [*headers, (b"x-forwarded-for", address)]
-            addresses = [*tokens(headers, b"x-forwarded-for"), address]
-            return _replaced(headers, b"x-forwarded-for", b", ".join(addresses))
-        case Peer(host, api_key):
-            headers = _replaced(headers, b"host", host)
-            if api_key:
-                key = api_key.encode()
-                headers += ((b"authorization", b"Bearer " + key), (b"x-api-key", key))
-            return headers
+def _with_credentials(headers: Headers, api_key: str) -> Headers:
+    if not api_key:
+        return headers
+    key = api_key.encode()
+    return [*headers, (b"authorization", b"Bearer " + key), (b"x-api-key", key)]
 
 
 def _replaced(headers: Headers, name: bytes, value: bytes) -> Headers:

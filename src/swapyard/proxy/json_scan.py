@@ -3,6 +3,9 @@
 Valid JSON is walked by msgspec, which skips nested values at memory speed.  Anything it refuses (text cut
 off, rubbish behind the closing brace, a byte-order mark) is walked once more by a tolerant scanner that finds
 what stands before the damage, because such bodies are forwarded all the same (specification, §2.1).
+
+A text that lies in a mapped file is walked by the tolerant scanner from the start, window by window, so that
+it never comes into memory as a whole.
 """
 
 from __future__ import annotations
@@ -38,6 +41,12 @@ _MEMBERS = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_own_key)
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _STRING_VALUE = msgspec.json.Decoder(str)
 
+WINDOW_BYTES = 8 * 1024 * 1024
+"""How much of a mapped file is in memory while it is walked."""
+
+STEP_BYTES = 64 * 1024
+"""How far is looked for a bracket before the string in the way is stepped over."""
+
 # Bytes that are not UTF-8 and nesting beyond the interpreter's stack have exceptions of their own.
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -47,10 +56,13 @@ _OPENING = re.compile(rb"[{\[]")
 _NAME_OR_CLOSING = re.compile(rb'["}]')
 _TO_VALUE = re.compile(rb"[ \t\r\n:]*+")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _SCALAR = re.compile(rb'[^ \t\r\n,\[\]{}":]*+')
 _BRACKET = re.compile(rb'[^\[\]{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^\[\]{}"]*+)*+([\[\]{}])', re.DOTALL)
 
-_OPEN_OBJECT, _CLOSE_OBJECT, _OPEN_ARRAY, _CLOSE_ARRAY, _COMMA = b"{}[],"
+_TO_BRACKET = re.compile(rb'[^\[\]{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^\[\]{}"]*+)*+', re.DOTALL)
+
+_OPEN_OBJECT, _CLOSE_OBJECT, _OPEN_ARRAY, _CLOSE_ARRAY, _COMMA, _QUOTE = b'{}[],"'
 
 
 class Slot(NamedTuple):
@@ -79,6 +91,8 @@ class Level:
 
 def first_members(text: Source, *names: str) -> dict[str, bytes]:
     """The JSON text of the first top-level member of each name; absent and broken ones are left out."""
+    if isinstance(text, mmap.mmap):
+        return _first_members_of_damaged(text, names)
     try:
         found: dict[str, bytes] = {}
         for key, raw in _MEMBERS.decode(text).items():
@@ -106,6 +120,8 @@ def _first_members_of_damaged(text: Source, names: tuple[str, ...]) -> dict[str,
 def scan(text: Source, start: int = 0, end: int | None = None) -> Level | None:
     """The outermost object or array between two positions; None when there is neither."""
     stop = len(text) if end is None else end
+    if isinstance(text, mmap.mmap):
+        return _scan_damaged(text, start, stop)
     return _scan_valid(text, start, stop) or _scan_damaged(text, start, stop)
 
 
@@ -190,18 +206,60 @@ def _value_end(text: Source, start: int, end: int) -> int | None:
     if start >= end:
         return None
     first = text[start]
-    if first == ord('"'):
-        string = _STRING.match(text, start, end)
-        return string.end() if string else None
+    if first == _QUOTE:
+        return _string_end(text, start, end)
     if first not in (_OPEN_OBJECT, _OPEN_ARRAY):
         return _end_of(_SCALAR, text, start, end)
-    depth, position = 0, start
-    while bracket := _BRACKET.match(text, position, end):
-        depth += 1 if bracket[1] in (b"{", b"[") else -1
-        position = bracket.end()
-        if depth == 0:
-            return position
+    depth, position, window = 0, start, start
+    while position < end:
+        if position >= window:
+            let_go(text)
+            window = position + WINDOW_BYTES
+        stop = min(position + STEP_BYTES, end)
+        bracket = _BRACKET.match(text, position, stop)
+        if bracket is not None:
+            depth += 1 if bracket[1] in (b"{", b"[") else -1
+            position = bracket.end()
+            if depth == 0:
+                return position
+            continue
+        # None so near: on to the end of this step, or behind the string that reaches beyond it.
+        position = _end_of(_TO_BRACKET, text, position, stop)
+        if position < stop:
+            behind = _string_end(text, position, end)
+            if behind is None:
+                return None
+            position = behind
     return None
+
+
+def _string_end(text: Source, start: int, end: int) -> int | None:
+    """Behind the closing quote of the string whose opening one is at `start`; None when there is none."""
+    position, window = start + 1, start + WINDOW_BYTES
+    while position < end:
+        stop = min(position + STEP_BYTES, end)
+        step = bytes(text[position:stop])
+        # Nearly all that is long is base64, and searching for one byte is the fastest there is.
+        inside = (
+            len(step) if b'"' not in step and b"\\" not in step else _end_of(_IN_STRING, step, 0, len(step))
+        )
+        position += inside
+        if inside < len(step):
+            if step[inside] == _QUOTE:
+                return position + 1
+            if stop == end:
+                return None
+            # What is left is the first half of an escape.
+        if position >= window:
+            let_go(text)
+            window = position + WINDOW_BYTES
+    return None
+
+
+def let_go(text: Source) -> None:
+    """Give back the memory that a mapped file has taken while it was read; it can be read again."""
+    if isinstance(text, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        text.madvise(mmap.MADV_DONTNEED)
 
 
 def string_value(text: bytes) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from swapyard.proxy.json_scan import Source
+from swapyard.proxy.json_scan import WINDOW_BYTES, Source, let_go
 from swapyard.proxy.splice import Edit
 
 LONGEST_PART_HEADERS = 64 * 1024
@@ -144,4 +144,6 @@ def _find(body: Source, wanted: bytes, start: int, end: int) -> int:
         if at >= 0:
             return position + at
         position += _SEARCH_STEP
+        if position % WINDOW_BYTES < _SEARCH_STEP:
+            let_go(body)
     return -1

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from swapyard.errors import RequestError
-from swapyard.proxy.headers import Headers, first, is_event_stream
+from swapyard.proxy.headers import Headers
 from swapyard.web import errors, sse
 from swapyard.web.server import Link, Scope, Send
 
@@ -25,7 +25,6 @@ class Reply:
         path: str = scope["path"]
         self._anthropic = path.endswith(ANTHROPIC_PATHS)
         self._fields: dict[bytes, bytes] = scope["fields"]
-        self._extra: Headers = []
         self._exchange: Exchange | None = None
         # We answered 200 with an event stream before the upstream said anything.
         self.is_ours = False
@@ -36,14 +35,16 @@ class Reply:
     def record(self, exchange: Exchange) -> None:
         """From here on what goes out is noted in `exchange`."""
         self._exchange = exchange
-        self._extra = [(b"x-request-id", exchange.request_id.encode())]
         self.link.scope["request_id"] = exchange.request_id
 
     async def start(self, status: int, headers: Headers, chunk: bytes = b"", *, last: bool = False) -> None:
         """Status and headers, together with the first bytes of the upstream's answer if they are there."""
-        if first(headers, b"x-request-id") is None:
-            headers = headers + self._extra
-        self._is_stream = is_event_stream(headers)
+        fields = dict(headers)
+        if self._exchange is not None:
+            # One of the upstream's own goes through untouched; ours finds the row in the activity log.
+            name = b"x-swapyard-request-id" if b"x-request-id" in fields else b"x-request-id"
+            headers = [*headers, (name, self._exchange.request_id.encode())]
+        self._is_stream = b"text/event-stream" in fields.get(b"content-type", b"").lower()
         if self._exchange is not None:
             self._exchange.answered(status, headers)
         self._note(chunk)

@@ -86,6 +86,8 @@ def resolve(
     except RequestError as refusal:
         target.refusal = refusal
     target.query, target.body = asked.query, asked.body
+    # Nothing of it is looked at until it is sent, and that may be long.
+    target.body.rest()
     return target
 
 
@@ -149,13 +151,13 @@ def ignores_websockets(generation: Generation, name: str) -> bool:
 
 def find(target: Target, generation: Generation) -> None:
     """Set who answers; RequestError (UNKNOWN_MODEL) when nobody does."""
-    match generation.names.resolve(target.requested):
-        case LocalModel(model):
-            target.local = target.model = model
-        case PeerModel(peer):
-            target.peer = generation.peers[peer]
-        case None:
-            raise RequestError(Fault.UNKNOWN_MODEL, "no router for requested model")
+    found = generation.names.resolve(target.requested)
+    if found is None:
+        raise RequestError(Fault.UNKNOWN_MODEL, "no router for requested model")
+    if isinstance(found, LocalModel):
+        target.local = target.model = found.model
+    else:
+        target.peer = generation.peers[found.peer]
 
 
 def _filter(target: Target, asked: Asked, generation: Generation) -> None:

@@ -74,7 +74,7 @@ class DataPlane:
         generation, profile = self.generation, self.profile
         try:
             caller = generation.keys.admit(scope["headers"])
-            is_websocket = headers.is_websocket(scope["headers"])
+            is_websocket = b"upgrade" in scope["fields"] and headers.is_websocket(scope["headers"])
             await enter(Visit(scope, receive, reply, generation, profile, caller, is_websocket))
         except RequestError as error:
             await reply.refuse(error)
@@ -152,9 +152,6 @@ class DataPlane:
             await self._serve(visit, target, payload, exchange)
         except RequestError as refusal:
             error = refusal.message
-            if refusal.fault is Fault.LOAD_FAILED and target.local is not None:
-                begun = self._dispatcher.load_begun(target.local)
-                exchange.load_started = None if begun is None else max(begun, exchange.arrived)
             await visit.reply.refuse(refusal)
         except ClientLeft:
             status, error = CLIENT_LEFT, "the client left"
@@ -191,6 +188,14 @@ class DataPlane:
                 await self._ask_local(visit, target, payload, exchange, loaded)
         finally:
             lease.abandon()
+            if exchange is not None and lease.load_begun is not None:
+                exchange.load_started = max(lease.load_begun, exchange.arrived)
+
+    def _note_grant(self, visit: Visit, lease: Lease, exchange: Exchange) -> None:
+        exchange.granted = self._clock()
+        priority = visit.generation.priorities.get(lease.model)
+        if priority is not None:
+            exchange.metadata["fifo_priority"] = priority
 
     async def _wait(self, visit: Visit, target: Target, lease: Lease, exchange: Exchange | None) -> None:
         """Tell a client that can bear it what it is waiting for; the others wait in silence."""
@@ -206,14 +211,6 @@ class DataPlane:
             await LoadingText(lease.model, lease, visit.reply, expected).until_granted()
         elif settings.send_heartbeats:
             await heartbeats_until_granted(lease, visit.reply)
-
-    def _note_grant(self, visit: Visit, lease: Lease, exchange: Exchange) -> None:
-        exchange.granted = self._clock()
-        if lease.load_begun is not None:
-            exchange.load_started = max(lease.load_begun, exchange.arrived)
-        config = visit.generation.config
-        if config.routing.scheduler.use == "fifo":
-            exchange.metadata["fifo_priority"] = str(config.priority(lease.model))
 
     async def _ask_local(
         self, visit: Visit, target: Target, payload: Payload, exchange: Exchange | None, loaded: Loaded

@@ -1,24 +1,25 @@
-"""What the scheduler orders; each order that starts something ends in exactly one event."""
+"""What the scheduler orders; each order that starts something ends in exactly one event.
+
+Structs, for the reason that events are.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from swapyard.errors import Fault
 from swapyard.scheduling.events import UnloadId
 from swapyard.types import ModelId, Ticket
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """The request holds a lease on its ready model from now on, until LeaseReleased."""
 
     ticket: Ticket
     model: ModelId
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     """The request will not be served.  `retry_after` in seconds, None when that says nothing."""
 
     ticket: Ticket
@@ -27,23 +28,20 @@ class Refuse:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """Look whether this model could be started at all, before anything is evicted for it: CheckFinished."""
 
     model: ModelId
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(msgspec.Struct, frozen=True):
     """Start this model and wait until it is ready: LoadFinished."""
 
     model: ModelId
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """Stop this model within `grace` seconds, then by force: StopFinished.
 
     Also aborts a Load in progress; then LoadFinished (with an error) comes first and StopFinished after it.
@@ -55,15 +53,13 @@ class Stop:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unloaded:
+class Unloaded(msgspec.Struct, frozen=True):
     """Everything that this UnloadAsked named has stopped."""
 
     unload: UnloadId
 
 
-@dataclass(frozen=True, slots=True)
-class WakeAt:
+class WakeAt(msgspec.Struct, frozen=True):
     """Send TimePassed at this moment of the monotonic clock; replaces the moment asked for before."""
 
     at: float

@@ -96,15 +96,21 @@ class Link:
                 self._connection.transport.close()
                 raise
         except Exception:
-            log.exception("a bug in the handling of %s %s", self.scope["method"], self.scope["path"])
+            log.exception("a bug in the handling of %s %s", self.scope["method"], self._path)
             await self._apologise()
         else:
             if not (self.answered or self.client_left or self._is_cut):
-                log.error("no complete answer to %s %s", self.scope["method"], self.scope["path"])
+                log.error("no complete answer to %s %s", self.scope["method"], self._path)
                 await self._apologise()
         finally:
             # Nothing of a request is left for the garbage collector.
             del self.scope["link"]
+
+    @property
+    def _path(self) -> str:
+        """As it came over the wire: decoded, it could end a line of the log."""
+        raw_path: bytes = self.scope["raw_path"]
+        return raw_path.decode("ascii", "backslashreplace")
 
     async def _apologise(self) -> None:
         if self.started:
@@ -202,19 +208,17 @@ class Link:
     def _head(self, status: int, headers: Headers) -> bytes:
         method, version = self.scope["method"], self.scope["http_version"]
         lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        length = None
-        for name, value in headers:
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"connection" and not (self.keep_alive and b"close" not in value.lower()):
-                # Said once, below.
-                self.keep_alive = False
-                continue
-            lines += (name, b": ", value, b"\r\n")
+        fields = dict(headers)
+        length, connection = fields.get(b"content-length"), fields.get(b"connection")
+        if connection is not None and not (self.keep_alive and b"close" not in connection.lower()):
+            # Said once, below.
+            self.keep_alive = False
+            headers = [header for header in headers if header[0] != b"connection"]
+        lines += [b"%b: %b\r\n" % header for header in headers]
         if method == "HEAD" or status in BODILESS:
             self._left_bytes = 0
         elif length is not None:
-            self._left_bytes = length
+            self._left_bytes = int(length)
         elif version == "1.0":
             self._left_bytes = -1
             self.keep_alive = False

@@ -40,7 +40,27 @@ function standard(): Settings {
   };
 }
 
+/** Forty models with the long names that they have in life; three large ones of which one fits at a time. */
+function busy(): Settings {
+  const large = ['qwen3-coder-30b-a3b-instruct-q4_k_m', 'gemma-3-27b-it-qat-q4_0', 'gpt-oss-120b-mxfp4'];
+  const small = ['nomic-embed-text-v1.5', 'whisper-large-v3-turbo'];
+  const others = Array.from({ length: 35 }, (_, index) => `archive/mistral-small-3.${index}-24b-instruct-2506-abliterated-q6_k`);
+  const models = Object.fromEntries([
+    ...large.map((id, index) => [id, { cmd: demo(id, { load: 2 + 2 * index, pace: 60 }), ttl: 900, capabilities: { in: ['text'], out: ['text'], tools: true, context: 131072 } }]),
+    ...small.map((id) => [id, { cmd: demo(id, { load: 0.5 }) }]),
+    ...others.map((id) => [id, { cmd: demo('other') }]),
+  ]) as Settings;
+  return {
+    groups: {
+      large: { swap: true, exclusive: false, members: large },
+      small: { swap: false, exclusive: false, persistent: true, members: small },
+    },
+    models,
+  };
+}
+
 export const configs = {
+  busy,
   standard,
   /** The same, for tests that count what was asked. */
   fresh: standard,

@@ -30,11 +30,11 @@ export async function settled(page: Page): Promise<void> {
   await expect(page.getByRole('progressbar', { name: 'Fetching page' })).toHaveCount(0);
 }
 
-/** Panels, text and controls that end outside of the window, unless something around them scrolls. */
+/** Panels, text and controls that end outside of the window, unless something around them scrolls or says with an ellipsis that it goes on. */
 export function sticksOut(page: Page): Promise<string[]> {
   return page.evaluate(() => {
     const scrolls = (element: Element | null): boolean =>
-      element !== null && element.id !== 'main' && (/(auto|scroll)/.test(getComputedStyle(element).overflowX) || scrolls(element.parentElement));
+      element !== null && element.id !== 'main' && (/(auto|scroll)/.test(getComputedStyle(element).overflowX) || getComputedStyle(element).textOverflow === 'ellipsis' || scrolls(element.parentElement));
     const seen = (element: Element): boolean => element.getClientRects().length > 0 && getComputedStyle(element).visibility === 'visible';
     return [...document.querySelectorAll('main *, .top *')]
       .filter((element) => seen(element) && !element.closest('svg, .sr') && element.getBoundingClientRect().right > innerWidth + 1 && !scrolls(element.parentElement))
