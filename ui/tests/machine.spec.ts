@@ -1,8 +1,15 @@
 /** Performance, hardware, settings: what the machine does, what it is, and how the page looks. */
 import { configs } from './support/configs';
+import type { Gateway } from './support/gateway';
 import { expect, menu, open, test, type Page, sidebarModels } from './support/test';
 import { brightness } from './support/screen';
 import { Wire } from './support/wire';
+
+/** When the machine was looked at last; empty before the first time. */
+async function newestSample(gateway: Gateway): Promise<string> {
+  const { sys_stats } = await gateway.json<{ sys_stats: { timestamp: string }[] | null }>('/api/performance');
+  return sys_stats?.at(-1)?.timestamp ?? '';
+}
 
 const samples = (url: string): boolean => new URL(url).pathname === '/api/performance';
 
@@ -59,13 +66,15 @@ test('106 where samples are missing the charts say from when to when', async ({ 
   const gateway = await another(configs.plain());
   await open(page, 'performance', gateway.url);
   const chart = page.getByRole('figure').filter({ has: page.getByRole('heading', { name: 'Load average' }) });
+  await expect(chart).toBeVisible({ timeout: 30_000 });
   await expect(chart.getByText('no data in this window yet')).toHaveCount(0, { timeout: 30_000 });
   await expect(chart).not.toContainText('no samples from');
   await gateway.frozen(15_000);
   await expect(chart).toContainText(/no samples from \d\d:\d\d:\d\d to \d\d:\d\d:\d\d/, { timeout: 40_000 });
 });
 
-test('107 while the tab is hidden nothing is fetched, and on return the data go on', async ({ page }) => {
+test('107 while the tab is hidden nothing is fetched, and on return the data go on', async ({ page, gateway }) => {
+  await expect.poll(() => newestSample(gateway)).not.toBe('');
   await page.clock.install();
   await open(page, 'performance');
   await expect(page.getByRole('heading', { name: 'CPU' })).toBeVisible();
@@ -79,7 +88,7 @@ test('107 while the tab is hidden nothing is fetched, and on return the data go 
   page.on('request', (request) => {
     if (samples(request.url())) asked++;
   });
-  const newest = await page.evaluate(async () => ((await (await fetch('/api/performance')).json()) as { sys_stats: { timestamp: string }[] }).sys_stats.at(-1)?.timestamp ?? '');
+  const newest = await newestSample(gateway);
   asked = 0;
   await page.clock.runFor('01:00');
   expect(asked).toBe(0);
