@@ -38,14 +38,19 @@ wheel: $(STAMP) $(UI)
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	@ls dist/swapyard-*.whl
 
+# What somebody gets who installs the wheel, in an environment of its own.
 COMPILED := .cache/compiled
 
-# The tests of what is compiled, and of everything that goes through it.
-test-compiled: wheel
+$(COMPILED)/.installed: $(STAMP) $(UI) pyproject.toml tools/compile_hook.py $(shell find src -name '*.py')
+	$(MAKE) wheel
 	test -x $(COMPILED)/bin/python || $(PYTHON) -m venv $(COMPILED)
 	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check dist/swapyard-*.whl --group dev
 	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/swapyard-*.whl
+	@touch $@
+
+# The tests of what is compiled, and of everything that goes through it.
+test-compiled: $(COMPILED)/.installed
 	$(COMPILED)/bin/python -I tools/is_compiled.py
 	$(COMPILED)/bin/python -m pytest -m 'not engine' $(or $(ARGS),tests/api tests/app tests/end_to_end tests/observe \
 	  tests/proxy tests/scheduling tests/web tests/test_bus.py tests/test_dispatcher.py)
@@ -72,12 +77,12 @@ conformance: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python $(CONFORMANCE)/run.py --product swapyard --jobs 4 \
 	  --server '$(abspath $(BIN))/swapyard --config {config} --listen {listen}' $(ARGS)
 
-# wrk asks and nginx answers: both are faster than anything that is measured here.
-bench: $(STAMP)
+# wrk asks and nginx answers: both are faster than anything that is measured here.  Measured is what users install.
+bench: $(COMPILED)/.installed
 	@command -v wrk >/dev/null && command -v nginx >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -qq -y wrk nginx-light; } || \
 	  { echo "the benchmark needs wrk and nginx (Debian: apt-get install wrk nginx-light)"; exit 1; }
-	@exec $(BIN)/python benchmarks $(if $(OTHER),--other '$(OTHER)') $(ARGS)
+	@exec $(COMPILED)/bin/python benchmarks $(if $(OTHER),--other '$(OTHER)') $(ARGS)
 
 ui: $(UI)
 

@@ -76,9 +76,14 @@ class Follower:
             return dropped_mark(lost)
         return None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while (data := await self.next()) is not None:
-            yield data
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self.next()
+        if data is None:
+            raise StopAsyncIteration
+        return data
 
 
 class _Log:

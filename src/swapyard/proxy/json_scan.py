@@ -19,25 +19,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from swapyard.proxy.json_members import MEMBERS
+
 Source = bytes | mmap.mmap | memoryview
 """A request body, or part of one, as it lies in memory or in a mapped file."""
 
 
-class _Key(str):
-    """A member's name that equals only itself, so that a dict keeps duplicate names, in order."""
-
-    __slots__ = ()
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-
-def _own_key(_type: type, name: str) -> _Key:
-    return _Key(name)
-
-
-_MEMBERS = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_own_key)
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _STRING_VALUE = msgspec.json.Decoder(str)
 
@@ -95,7 +82,7 @@ def first_members(text: Source, *names: str) -> dict[str, bytes]:
         return _first_members_of_damaged(text, names)
     try:
         found: dict[str, bytes] = {}
-        for key, raw in _MEMBERS.decode(text).items():
+        for key, raw in MEMBERS.decode(text).items():
             name = str(key)
             if name in names and name not in found:
                 found[name] = bytes(raw)
@@ -134,7 +121,7 @@ def _scan_valid(text: Source, start: int, end: int) -> Level | None:
     try:
         part = memoryview(text)[opening:end]
         if is_object:
-            members = _MEMBERS.decode(part)
+            members = MEMBERS.decode(part)
             keys, sizes = [str(key) for key in members], [_size(raw) for raw in members.values()]
         else:
             sizes = [_size(raw) for raw in _ELEMENTS.decode(part)]
