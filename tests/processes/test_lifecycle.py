@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from swapyard.processes.lifecycle import (
@@ -344,6 +344,8 @@ class World:
         self.spawn_works = True
         self.loads = 0
         self.stops = 0
+        # Those among the loads that were asked for after the stop: they begin when it is done.
+        self.later_loads = 0
 
     def send(self, event: Event) -> None:
         events = [event]
@@ -378,11 +380,11 @@ class World:
                 assert (old, new) in LEGAL
             case LoadFinished(error, aborted):
                 assert self.loads
-                self.loads = 0
+                self.loads = self.later_loads = 0
                 assert (error is None) or aborted or not self.child or self.stops
             case StopFinished():
-                assert self.stops and not self.loads and not self.child
-                self.stops = 0
+                assert self.stops and self.loads == self.later_loads and not self.child
+                self.stops = self.later_loads = 0
             case Gone():
                 assert not self.child and not self.stops
             case WakeAt(at):
@@ -391,10 +393,12 @@ class World:
 
     def load(self) -> None:
         self.loads += 1
+        self.later_loads += self.stops > 0
         self.send(LoadAsked(15))
 
     def stop(self, grace: float) -> None:
         self.stops += 1
+        self.later_loads = 0
         self.send(StopAsked(grace, "asked"))
 
     def looked(self, error: str | None) -> None:
@@ -441,6 +445,7 @@ STEPS = st.one_of(
 )
 
 
+@example([("load",), ("looked", None), ("stop", 30.0), ("load",), ("vanishes",)], [])
 @given(st.lists(STEPS, max_size=60), st.lists(STEPS, max_size=10))
 @settings(max_examples=400, deadline=None)
 def test_whatever_happens_every_order_is_answered_and_nothing_is_left(
