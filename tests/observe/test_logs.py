@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swapyard.notices import LogWritten
-from swapyard.observe.logs import HISTORY_BYTES, Follower, LoggingHandler, Logs, Source, text
+from swapyard.observe.logging_handler import LoggingHandler
+from swapyard.observe.logs import HISTORY_BYTES, Follower, Logs, Source, text
 from swapyard.observe.stdout import StdoutWriter
 from swapyard.types import ModelId
 

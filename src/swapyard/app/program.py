@@ -31,7 +31,8 @@ from swapyard.config.load import Loaded
 from swapyard.config.schema import Config
 from swapyard.dispatcher import Dispatcher
 from swapyard.observe.hardware import Tools, detect
-from swapyard.observe.logs import LoggingHandler, Logs
+from swapyard.observe.logging_handler import LoggingHandler
+from swapyard.observe.logs import Logs
 from swapyard.processes.fleet import Fleet
 from swapyard.processes.ledger import Ledger
 from swapyard.proxy.generation import build as build_generation

@@ -6,7 +6,6 @@ Each log remembers its newest 100 KiB and feeds those who follow it.  Writing ne
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections import deque
@@ -260,20 +259,6 @@ class Logs:
             self._logs[Source.COMBINED].write(data)
             self._stdout.write(data)
         self._publish(LogWritten(source.value, data))
-
-
-class LoggingHandler(logging.Handler):
-    """Brings the lines of Python's own `logging` (the server's warnings, a library's) into the proxy log."""
-
-    def __init__(self, logs: Logs) -> None:
-        super().__init__()
-        self._logs = logs
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._logs.log(record.levelno, self.format(record))
-        except Exception:
-            self.handleError(record)
 
 
 def text(data: bytes) -> str:
