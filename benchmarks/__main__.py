@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 
 import bodies
-import decisions
+import scheduler
 import starts
 import streams
 import swaps
@@ -46,7 +46,7 @@ class Bench:
             "bodies": self._bodies,
             "swaps": self._swaps,
             "patterns": self._patterns,
-            "scheduler": decisions.show,
+            "scheduler": scheduler.show,
         }
         work[part]()
 

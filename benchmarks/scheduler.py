@@ -128,7 +128,7 @@ def positions(models: Sequence[ModelId], planner: Planner, waiting: int) -> floa
 
 
 def show_decisions() -> None:
-    print(f"{'scheduler':34}{'waiting':>9}{'models':>8}{'turnover/s':>12}{'warm/s':>12}{'positions/s':>13}")
+    print(f"\n{'scheduler':34}{'waiting':>9}{'models':>8}{'turnover/s':>12}{'warm/s':>12}{'positions/s':>13}")
     for count, waitings in ((10, (10, 1_000, 100_000)), (500, (1_000, 100_000))):
         models = names(count)
         kinds: list[tuple[str, Planner, OrderKind]] = [
@@ -211,6 +211,10 @@ def best_of(times: int, work: Callable[[], object]) -> float:
     return best
 
 
-if __name__ == "__main__":
+def show() -> None:
     show_decisions()
     show_matrix()
+
+
+if __name__ == "__main__":
+    show()
