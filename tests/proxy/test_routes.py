@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from swapyard.observe.parts import Parts
 from swapyard.proxy.routes import (
     COMFYUI,
     ROUTES,
@@ -15,7 +16,6 @@ from swapyard.proxy.routes import (
     find,
     redirect,
 )
-from swapyard.proxy.stored import Stored
 
 
 def route(method: str, path: str) -> Route:
@@ -86,24 +86,24 @@ def test_the_upstream_sees_the_path_without_our_prefix(path: str, upstream_path:
     assert route("POST", path).upstream_path == upstream_path
 
 
-H = Stored.REQUEST_HEADERS | Stored.RESPONSE_HEADERS
+H = Parts.REQUEST_HEADERS | Parts.RESPONSE_HEADERS
 
 
 @pytest.mark.parametrize(
     ("path", "stored"),
     [
-        ("/v1/chat/completions", Stored.EVERYTHING),
-        ("/v1/audio/speech", H | Stored.REQUEST_BODY),
-        ("/v1/audio/voices", H | Stored.RESPONSE_BODY),
-        ("/v1/audio/transcriptions", H | Stored.RESPONSE_BODY),
-        ("/v1/images/generations", H | Stored.REQUEST_BODY),
+        ("/v1/chat/completions", Parts.ALL),
+        ("/v1/audio/speech", H | Parts.REQUEST_BODY),
+        ("/v1/audio/voices", H | Parts.RESPONSE_BODY),
+        ("/v1/audio/transcriptions", H | Parts.RESPONSE_BODY),
+        ("/v1/images/generations", H | Parts.REQUEST_BODY),
         ("/v1/images/edits", H),
-        ("/sdapi/v1/txt2img", H | Stored.REQUEST_BODY),
+        ("/sdapi/v1/txt2img", H | Parts.REQUEST_BODY),
         ("/sdapi/v1/img2img", H),
-        ("/audioapi/v1/tasks/run", Stored.EVERYTHING),
+        ("/audioapi/v1/tasks/run", Parts.ALL),
     ],
 )
-def test_captures_leave_out_what_is_audio_image_or_upload(path: str, stored: Stored) -> None:
+def test_captures_leave_out_what_is_audio_image_or_upload(path: str, stored: Parts) -> None:
     assert route("POST", path).stored == stored
     assert route("POST", path).metered
 

@@ -6,7 +6,7 @@ from enum import Flag, auto
 
 
 class Parts(Flag):
-    """The parts of an exchange that a capture keeps."""
+    """The parts of an exchange that a capture keeps (specification, §5.1)."""
 
     NONE = 0
     REQUEST_HEADERS = auto()

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from swapyard.proxy.stored import Stored
+from swapyard.observe.parts import Parts
 
 
 class ModelIn(Enum):
@@ -47,7 +47,7 @@ class Route:
     methods: frozenset[str]
     model_in: ModelIn
     upstream_path: str
-    stored: Stored
+    stored: Parts
     metering: Metering
     loading: Loading
 
@@ -77,13 +77,13 @@ class Redirect:
 
 _GET = frozenset({"GET", "HEAD"})
 _POST = frozenset({"POST"})
-_NO_REQUEST_BODY = Stored.EVERYTHING & ~Stored.REQUEST_BODY
-_NO_RESPONSE_BODY = Stored.EVERYTHING & ~Stored.RESPONSE_BODY
-_HEADERS_ONLY = Stored.REQUEST_HEADERS | Stored.RESPONSE_HEADERS
+_NO_REQUEST_BODY = Parts.ALL & ~Parts.REQUEST_BODY
+_NO_RESPONSE_BODY = Parts.ALL & ~Parts.RESPONSE_BODY
+_HEADERS_ONLY = Parts.REQUEST_HEADERS | Parts.RESPONSE_HEADERS
 
 
 def _post(
-    path: str, stored: Stored = Stored.EVERYTHING, *, model_in: ModelIn = ModelIn.BODY, without: str = ""
+    path: str, stored: Parts = Parts.ALL, *, model_in: ModelIn = ModelIn.BODY, without: str = ""
 ) -> Route:
     loading = Loading.SHOWN if path.startswith("/v1/chat/completions") else Loading.SILENT
     upstream_path = path.removeprefix(without)
@@ -91,11 +91,11 @@ def _post(
 
 
 def _get(path: str) -> Route:
-    return Route(path, _GET, ModelIn.QUERY, path, Stored.NOTHING, Metering.UNMETERED, Loading.SILENT)
+    return Route(path, _GET, ModelIn.QUERY, path, Parts.NONE, Metering.UNMETERED, Loading.SILENT)
 
 
 def _family(path: str, model_in: ModelIn) -> Route:
-    return Route(path, frozenset(), model_in, "", Stored.NOTHING, Metering.UNMETERED, Loading.SILENT)
+    return Route(path, frozenset(), model_in, "", Parts.NONE, Metering.UNMETERED, Loading.SILENT)
 
 
 UPSTREAM = _family("/upstream/", ModelIn.PATH)

@@ -10,7 +10,6 @@ from swapyard.dispatcher import Dispatcher, Lease, Loaded
 from swapyard.errors import Fault, RequestError, UpstreamError
 from swapyard.observe.activity import CLIENT_LEFT
 from swapyard.observe.exchange import Exchange, Phase
-from swapyard.observe.parts import Parts
 from swapyard.observe.recorder import Recorder
 from swapyard.proxy import doors, headers, resolve, routes
 from swapyard.proxy.body import ClientLeft
@@ -29,8 +28,6 @@ from swapyard.web import errors
 from swapyard.web.server import App, Receive, Scope, Send
 
 Enter = Callable[[Visit], Awaitable[None]]
-
-_PARTS = {row.stored: Parts(row.stored.value) for row in routes.ROUTES}
 
 
 class DataPlane:
@@ -141,7 +138,7 @@ class DataPlane:
             remote_ip=visit.client_address,
             key=visit.caller.key,
             metered=route.metered,
-            parts=_PARTS[route.stored],
+            parts=route.stored,
             cancel=cancellation,
         )
         exchange.metadata.update(target.metadata)
