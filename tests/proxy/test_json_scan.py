@@ -92,6 +92,7 @@ def test_a_text_in_a_file_is_read_alike_whatever_the_steps(
     # A backslash behind it makes the text invalid, so that the same scanner reads it, in one step.
     whole = scan(text + b"\\")
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile() as file:
+        patch.setattr(json_scan, "AT_ONCE_BYTES", 0)
         patch.setattr(json_scan, "STEP_BYTES", step)
         patch.setattr(json_scan, "WINDOW_BYTES", window)
         file.write(text)

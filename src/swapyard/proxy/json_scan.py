@@ -4,8 +4,8 @@ Valid JSON is walked by msgspec, which skips nested values at memory speed.  Any
 off, rubbish behind the closing brace, a byte-order mark) is walked once more by a tolerant scanner that finds
 what stands before the damage, because such bodies are forwarded all the same (specification, §2.1).
 
-A text that lies in a mapped file is walked by the tolerant scanner from the start, window by window, so that
-it never comes into memory as a whole.
+A longer text in a mapped file is walked by the tolerant scanner from the start, window by window, so that it
+never comes into memory as a whole.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ Source = bytes | mmap.mmap | memoryview
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _STRING_VALUE = msgspec.json.Decoder(str)
 
+AT_ONCE_BYTES = 32 * 1024 * 1024
+"""The longest mapped file that comes into memory as a whole, because that is faster by far."""
+
 WINDOW_BYTES = 8 * 1024 * 1024
 """How much of a mapped file is in memory while it is walked."""
 
@@ -45,9 +48,12 @@ _TO_VALUE = re.compile(rb"[ \t\r\n:]*+")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _SCALAR = re.compile(rb'[^ \t\r\n,\[\]{}":]*+')
-_BRACKET = re.compile(rb'[^\[\]{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^\[\]{}"]*+)*+([\[\]{}])', re.DOTALL)
-
-_TO_BRACKET = re.compile(rb'[^\[\]{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^\[\]{}"]*+)*+', re.DOTALL)
+_TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_BETWEEN = rb'[^\[\]{}"]'
+# What holds no object or array that holds another: passed over at one go.
+_RUN = b"(?:%b++|%b|[\\[{]%b*+(?:%b%b*+)*+[\\]}])*+" % (_BETWEEN, _TEXT, _BETWEEN, _TEXT, _BETWEEN)
+_TO_BRACKET = re.compile(_RUN, re.DOTALL)
+_BRACKET = re.compile(_RUN + rb"([\[\]{}])", re.DOTALL)
 
 _OPEN_OBJECT, _CLOSE_OBJECT, _OPEN_ARRAY, _CLOSE_ARRAY, _COMMA, _QUOTE = b'{}[],"'
 
@@ -78,7 +84,7 @@ class Level:
 
 def first_members(text: Source, *names: str) -> dict[str, bytes]:
     """The JSON text of the first top-level member of each name; absent and broken ones are left out."""
-    if isinstance(text, mmap.mmap):
+    if _is_walked(text):
         return _first_members_of_damaged(text, names)
     try:
         found: dict[str, bytes] = {}
@@ -89,6 +95,10 @@ def first_members(text: Source, *names: str) -> dict[str, bytes]:
         return found
     except _REFUSALS:
         return _first_members_of_damaged(text, names)
+
+
+def _is_walked(text: Source) -> bool:
+    return isinstance(text, mmap.mmap) and len(text) > AT_ONCE_BYTES
 
 
 def _first_members_of_damaged(text: Source, names: tuple[str, ...]) -> dict[str, bytes]:
@@ -107,7 +117,7 @@ def _first_members_of_damaged(text: Source, names: tuple[str, ...]) -> dict[str,
 def scan(text: Source, start: int = 0, end: int | None = None) -> Level | None:
     """The outermost object or array between two positions; None when there is neither."""
     stop = len(text) if end is None else end
-    if isinstance(text, mmap.mmap):
+    if _is_walked(text):
         return _scan_damaged(text, start, stop)
     return _scan_valid(text, start, stop) or _scan_damaged(text, start, stop)
 
@@ -197,7 +207,7 @@ def _value_end(text: Source, start: int, end: int) -> int | None:
         return _string_end(text, start, end)
     if first not in (_OPEN_OBJECT, _OPEN_ARRAY):
         return _end_of(_SCALAR, text, start, end)
-    depth, position, window = 0, start, start
+    depth, position, window = 1, start + 1, start
     while position < end:
         if position >= window:
             let_go(text)
