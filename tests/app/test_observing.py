@@ -10,7 +10,7 @@ from swapyard.app.observing import DAY, open_store
 from swapyard.config.load import load_text
 from swapyard.observe.activity import ActivityRow
 from swapyard.observe.activity_query import ActivityQuery
-from swapyard.observe.usage import NOTHING
+from swapyard.observe.tokens import NOTHING
 
 NOW = 100 * DAY
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+from dataclasses import dataclass
 
 import pytest
 
@@ -52,8 +53,24 @@ def conversation(turns: int, opening_words: int = 2000, seed: int = 1) -> list[t
     return said
 
 
+@dataclass
+class ReadyDraft:
+    kept: Capture
+
+    @property
+    def activity_id(self) -> int:
+        return self.kept.id
+
+    @property
+    def size_bytes(self) -> int:
+        return 1000 + len(self.kept.req_body or b"")
+
+    def draw_up(self) -> Capture:
+        return self.kept
+
+
 def offer(captures: Captures, kept: Capture) -> None:
-    captures.offer(kept.id, 1000 + len(kept.req_body or b""), lambda: kept)
+    captures.offer([ReadyDraft(kept)])
 
 
 def pack_all(captures: Captures) -> None:

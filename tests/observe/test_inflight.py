@@ -9,7 +9,7 @@ import pytest
 
 from swapyard.notices import InflightChanged
 from swapyard.observe.exchange import Exchange, Hooks, Phase
-from swapyard.observe.header_map import SESSION_LIMIT, redaction
+from swapyard.observe.header_map import SESSION_LIMIT, redaction, session_names
 from swapyard.observe.inflight import EXPLAINED_LIMIT, NOTICE_LIMIT, UPDATE_PERIOD, InflightList
 from swapyard.observe.parts import Parts
 from swapyard.observe.timestamps import rfc3339
@@ -29,7 +29,7 @@ class Desk:
             clock=lambda: self.now,
             call_later=lambda delay, function: self.timers.append((self.now + delay, function)),
             redacted=redaction(["X-Secret"]),
-            session_headers=("X-Secret", "x-trace-id", "X-Session-ID"),
+            session_names=session_names(("X-Secret", "x-trace-id", "X-Session-ID"), redaction(["X-Secret"])),
         )
         self._ids = 0
 

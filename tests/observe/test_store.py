@@ -20,7 +20,7 @@ from swapyard.observe.activity_query import ActivityQuery
 from swapyard.observe.schema import StoreError
 from swapyard.observe.store import ActivityStore, Retention
 from swapyard.observe.timestamps import rfc3339
-from swapyard.observe.usage import Tokens
+from swapyard.observe.tokens import Tokens
 
 
 def row(model: str = "m", created_at: float = 1000, **facts: Any) -> ActivityRow:
@@ -341,7 +341,8 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
         ActivityStore.open(path)
 
 
-def test_a_batch_is_committed_whole_or_not_at_all(store: ActivityStore) -> None:
+def test_a_batch_is_committed_whole_or_not_at_all(path: Path) -> None:
+    store = ActivityStore.open(path)
     with pytest.raises(sqlite3.Error):
         store.add([row(), row(error_msg=None)])
     assert ids(store) == []

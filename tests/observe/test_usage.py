@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swapyard.observe.reply import ERROR_LIMIT_BYTES, Reading, ReplyReader, error_text
-from swapyard.observe.usage import NOTHING, Tokens
+from swapyard.observe.tokens import NOTHING, Tokens
 
 VECTORS = [
     json.loads(line) for line in (Path(__file__).parent / "vectors/usage.jsonl").read_text().splitlines()

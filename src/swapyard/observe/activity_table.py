@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from swapyard.observe.activity import ActivityRow, metadata_json
 from swapyard.observe.schema import ACTIVITY_COLUMNS, DETAIL_COLUMNS
-from swapyard.observe.usage import Tokens
+from swapyard.observe.tokens import Tokens
 
 FROM = "FROM activity LEFT JOIN activity_details ON activity_id = id"
 COLUMNS = ", ".join((*ACTIVITY_COLUMNS, *DETAIL_COLUMNS[1:]))

@@ -7,7 +7,7 @@ import re
 import msgspec
 from msgspec import UNSET
 
-from swapyard.observe.usage import Report
+from swapyard.observe.tokens import Report
 
 WHOLE_LIMIT_BYTES = 256 * 1024
 HEAD_LIMIT_BYTES = 32 * 1024

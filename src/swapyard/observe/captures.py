@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from swapyard.observe.capture_codec import Capture, from_cbor, to_cbor
 from swapyard.observe.shelf import Shelf, unlink
@@ -23,6 +22,18 @@ WAITING_LIMIT_BYTES = 8 * MEBIBYTE
 _PLAIN_LIMIT_BYTES = 64 * MEBIBYTE
 
 
+class Draft(Protocol):
+    """What a capture is drawn up from; `size_bytes` is about what this holds in memory."""
+
+    @property
+    def activity_id(self) -> int: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def draw_up(self) -> Capture: ...
+
+
 class Captures:
     """Captures by activity id, in memory; all methods may be called from any thread.
 
@@ -33,7 +44,7 @@ class Captures:
     def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
         self._lock = threading.Lock()
         self._shelf = Shelf(max(budget_bytes, 0))
-        self._waiting: OrderedDict[int, _Draft] = OrderedDict()
+        self._waiting: OrderedDict[int, Draft] = OrderedDict()
         self._waiting_bytes = 0
         # The largest body worth holding for a capture; 0 when captures are off.
         self.plain_limit_bytes = _plain_limit_bytes(budget_bytes)
@@ -49,20 +60,21 @@ class Captures:
                 self._waiting.clear()
                 self._waiting_bytes = 0
 
-    def offer(self, activity_id: int, size_bytes: int, draw_up: Callable[[], Capture]) -> None:
-        """Keep what `draw_up` yields, some time later; `size_bytes` is about what it holds till then."""
+    def offer(self, drafts: Iterable[Draft]) -> None:
+        """Keep what they draw up, some time later."""
         with self._lock:
             if not self._shelf.budget_bytes:
                 return
-            self._waiting[activity_id] = _Draft(size_bytes, draw_up)
-            self._waiting_bytes += size_bytes
             limit_bytes = min(WAITING_LIMIT_BYTES, self.plain_limit_bytes)
-            while self._waiting_bytes > limit_bytes and len(self._waiting) > 1:
-                _, given_up = self._waiting.popitem(last=False)
-                self._waiting_bytes -= given_up.size_bytes
-                self.dropped += 1
-                if self.dropped == 1:
-                    log.warning("captures come faster than they can be packed; the oldest are dropped")
+            for draft in drafts:
+                self._waiting[draft.activity_id] = draft
+                self._waiting_bytes += draft.size_bytes
+                while self._waiting_bytes > limit_bytes and len(self._waiting) > 1:
+                    _, given_up = self._waiting.popitem(last=False)
+                    self._waiting_bytes -= given_up.size_bytes
+                    self.dropped += 1
+                    if self.dropped == 1:
+                        log.warning("captures come faster than they can be packed; the oldest are dropped")
 
     def pack_one(self) -> bool:
         """Pack the capture that has waited longest; False if none waits.  For one thread only."""
@@ -104,12 +116,6 @@ class Captures:
     def size_bytes(self) -> int:
         """Packed bytes held, never more than the budget."""
         return self._shelf.size_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    size_bytes: int
-    draw_up: Callable[[], Capture]
 
 
 def _plain_limit_bytes(budget_bytes: int) -> int:

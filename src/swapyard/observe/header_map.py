@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
@@ -34,20 +34,22 @@ def header_map(
     return shown
 
 
-def session_of(headers: RawHeaders, names: Sequence[str], redacted: frozenset[str] = ALWAYS_REDACTED) -> str:
+def session_names(names: Iterable[str], redacted: frozenset[str] = ALWAYS_REDACTED) -> tuple[bytes, ...]:
+    """Headers that may name a session, for `session_of`; what is blanked out elsewhere does not."""
+    return tuple(lower.encode() for name in names if (lower := name.lower()) not in redacted)
+
+
+def session_of(headers: RawHeaders, names: tuple[bytes, ...]) -> str:
     """The session that a request says it belongs to: the first of these headers that is not empty.
 
-    Whatever is blanked out elsewhere is no session either; long values are cut.
+    Long values are cut.
     """
-    lower_names = [lower for name in names if (lower := name.lower()) not in redacted]
-    if not lower_names:
-        return ""
-    found: dict[str, str] = {}
+    found: dict[bytes, bytes] = {}
     for raw_name, raw_value in headers:
-        _, lower = _spell(raw_name)
-        if lower in lower_names and (value := raw_value.decode("latin-1").strip()):
-            found.setdefault(lower, value)
-    return next((found[lower][:SESSION_LIMIT] for lower in lower_names if lower in found), "")
+        name = raw_name.lower()
+        if name in names and (value := raw_value.strip()):
+            found.setdefault(name, value)
+    return next((found[name].decode("latin-1")[:SESSION_LIMIT] for name in names if name in found), "")
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from swapyard.notices import InflightChanged
@@ -45,10 +45,10 @@ class InflightList:
         clock: Callable[[], float],
         call_later: Callable[[float, Callable[[], None]], object],
         redacted: frozenset[str],
-        session_headers: Sequence[str] = (),
+        session_names: tuple[bytes, ...] = (),
     ) -> None:
         self.redacted = redacted
-        self.session_headers = session_headers
+        self.session_names = session_names
         self._publish = publish
         self._watched = watched
         self._clock = clock
@@ -166,7 +166,7 @@ class InflightList:
             "elapsed_ms": int((self._clock() - exchange.arrived) * 1000),
             "details": {
                 "request_id": exchange.request_id,
-                "session": session_of(exchange.request_headers, self.session_headers, self.redacted),
+                "session": session_of(exchange.request_headers, self.session_names),
                 "phase": standing.phase.value,
                 "wait_reason": standing.reason,
             },

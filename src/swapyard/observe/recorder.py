@@ -14,7 +14,7 @@ from swapyard.notices import ActivityRecorded, InflightChanged
 from swapyard.observe.activity import CLIENT_LEFT, ActivityRow
 from swapyard.observe.captures import Captures
 from swapyard.observe.exchange import Exchange, Headers, Hooks
-from swapyard.observe.header_map import redaction
+from swapyard.observe.header_map import redaction, session_names
 from swapyard.observe.inflight import InflightList
 from swapyard.observe.parts import Parts
 from swapyard.observe.prometheus import Lost
@@ -63,7 +63,6 @@ class Recorder:
             clock=clock,
             call_later=lambda delay, function: asyncio.get_running_loop().call_later(delay, function),
             redacted=redaction(redact),
-            session_headers=session_headers,
         )
         self._publish = publish
         self._recorded = recorded
@@ -90,8 +89,9 @@ class Recorder:
 
     def look_at(self, *, redact: Iterable[str], session_headers: Sequence[str]) -> None:
         """Take over changed lists of headers to blank out and of those that name a session."""
-        self.inflight.redacted = self._writer.redacted = redaction(redact)
-        self.inflight.session_headers = self._writer.session_headers = tuple(session_headers)
+        redacted = redaction(redact)
+        self.inflight.redacted = self._writer.redacted = redacted
+        self.inflight.session_names = self._writer.session_names = session_names(session_headers, redacted)
 
     def begin(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from http import HTTPStatus
 
 import msgspec
@@ -10,7 +10,8 @@ import msgspec
 from swapyard.observe.bounded import BoundedText
 from swapyard.observe.decoding import DecodingError, decoder_for
 from swapyard.observe.sse_usage import StreamUsage
-from swapyard.observe.usage import NOTHING, Tokens, tokens_of_json, tokens_of_report
+from swapyard.observe.tokens import NOTHING, Tokens
+from swapyard.observe.usage import tokens_of_json, tokens_of_report
 
 ERROR_LIMIT_BYTES = 500
 
@@ -49,12 +50,16 @@ class ReplyReader:
         self.kept_bytes = 0
 
     def feed(self, chunks: Iterable[bytes]) -> None:
-        for piece in self._decoded(b"".join(chunks)):
-            if self._stream is not None:
-                self._stream.feed(piece)
-            else:
-                self._text.feed(piece)
-            self._keep(piece)
+        data = b"".join(chunks)
+        if self._decoder is None:
+            self._take(data)
+        elif not self._failure:
+            try:
+                for piece in self._decoder.feed(data):
+                    self._take(piece)
+            except DecodingError as failure:
+                self._failure = str(failure)
+                self.forget_body()
 
     def gap(self) -> None:
         """Some bytes never came here.  A plain body can be picked up again, an encoded one cannot."""
@@ -80,17 +85,12 @@ class ReplyReader:
         body = b"".join(self._kept) if self._kept is not None and not self._failure else None
         return Reading(self._tokens(), self._error(), body, bool(self._failure))
 
-    def _decoded(self, data: bytes) -> Iterator[bytes]:
-        if self._decoder is None:
-            yield data
-        elif not self._failure:
-            try:
-                yield from self._decoder.feed(data)
-            except DecodingError as failure:
-                self._failure = str(failure)
-                self.forget_body()
-
-    def _keep(self, piece: bytes) -> None:
+    def _take(self, piece: bytes) -> None:
+        """Some of the decoded body."""
+        if self._stream is not None:
+            self._stream.feed(piece)
+        else:
+            self._text.feed(piece)
         if self._kept is None:
             return
         self.kept_bytes += len(piece)

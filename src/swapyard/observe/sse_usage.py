@@ -9,7 +9,8 @@ import msgspec
 from msgspec import UNSET
 
 from swapyard.observe.bounded import BoundedText
-from swapyard.observe.usage import NOTHING, Counts, Tokens, counts_of, tokens_of
+from swapyard.observe.tokens import NOTHING, Tokens
+from swapyard.observe.usage import Counts, counts_of, tokens_of
 
 LINE_LIMIT_BYTES = 256 * 1024
 """A longer line (pictures in base64) is read from its two ends only."""

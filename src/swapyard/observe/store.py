@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class ActivityStore:
 
     A file has three connections: rows go in, pages come out and statistics are worked out
     beside each other, none waiting for another (WAL).  A database in memory lives in one
-    connection, and is small.
+    connection, is small, and takes the rows in when somebody looks.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class ActivityStore:
         """
         if path is None:
             rows = rows_in_memory if rows_in_memory > 0 else DEFAULT_ROWS_IN_MEMORY
-            only = _Connection(":memory:")
+            only = _MemoryConnection()
             prepare(only.sqlite)
             return cls(only, only, only, Retention(rows=rows), None, clock)
         opened: list[_Connection] = []
@@ -113,17 +114,7 @@ class ActivityStore:
 
         Ids follow the greatest one ever used in this database, by whomever.  Raises sqlite3.Error.
         """
-        with self._writer.transaction("BEGIN IMMEDIATE") as database:
-            for activity_id, row in enumerate(rows, start=_greatest_id(database) + 1):
-                row.id = activity_id
-            for start in range(0, len(rows), INSERT_AT_ONCE):
-                some = rows[start : start + INSERT_AT_ONCE]
-                values = [value for row in some for value in activity_values(row)]
-                database.execute(insert_activity(len(some)), values)
-                values = [value for row in some for value in detail_values(row)]
-                database.execute(insert_details(len(some)), values)
-            if self._retention.rows is not None:
-                _delete_up_to(database, rows[-1].id - self._retention.rows)
+        self._writer.add(rows, self._retention.rows)
 
     def prune(self, now_at: float) -> None:
         """Delete what the retention no longer covers; `now_at` is the wall clock's seconds."""
@@ -205,9 +196,55 @@ class _Connection:
                     self.sqlite.execute("ROLLBACK")
                 raise
 
+    def add(self, rows: Sequence[ActivityRow], limit: int | None) -> None:
+        """Commit these rows with their new ids; no more than the newest `limit` rows stay."""
+        with self.transaction("BEGIN IMMEDIATE") as database:
+            for activity_id, row in enumerate(rows, start=_greatest_id(database) + 1):
+                row.id = activity_id
+            _insert(database, rows)
+            if limit is not None:
+                _delete_up_to(database, rows[-1].id - limit)
+
     def close(self) -> None:
         with self._lock:
             self.sqlite.close()
+
+
+class _MemoryConnection(_Connection):
+    """A database in memory; nobody but this connection writes into it.
+
+    Most rows come and go without being looked at.  They wait outside until a transaction begins.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(":memory:")
+        self._waiting: deque[ActivityRow] = deque()
+        self._limit: int | None = None
+        self._last_id = 0
+
+    @contextmanager
+    def transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        self._take_in()
+        with super().transaction(begin) as database:
+            yield database
+
+    def add(self, rows: Sequence[ActivityRow], limit: int | None) -> None:
+        with self._lock:
+            for row in rows:
+                self._last_id += 1
+                row.id = self._last_id
+            self._limit = limit
+            self._waiting.extend(rows)
+            while limit is not None and len(self._waiting) > limit:
+                self._waiting.popleft()
+
+    def _take_in(self) -> None:
+        with self._lock:
+            rows = list(self._waiting)
+            self._waiting.clear()
+            _insert(self.sqlite, rows)
+            if rows and self._limit is not None:
+                _delete_up_to(self.sqlite, self._last_id - self._limit)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -216,6 +253,15 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         raise StoreError(f"cannot switch to write-ahead logging, journal mode is {mode}")
     # Enough to survive the end of this process; only a power cut can cost the last commits.
     connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _insert(database: sqlite3.Connection, rows: Sequence[ActivityRow]) -> None:
+    for start in range(0, len(rows), INSERT_AT_ONCE):
+        some = rows[start : start + INSERT_AT_ONCE]
+        values = [value for row in some for value in activity_values(row)]
+        database.execute(insert_activity(len(some)), values)
+        values = [value for row in some for value in detail_values(row)]
+        database.execute(insert_details(len(some)), values)
 
 
 def _greatest_id(database: sqlite3.Connection) -> int:

@@ -7,17 +7,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 
 import msgspec
 
-from swapyard.observe.activity import ActivityRow, row_of
+from swapyard.observe.activity import ActivityRow
 from swapyard.observe.capture_codec import Capture
 from swapyard.observe.captures import Captures
 from swapyard.observe.exchange import Exchange
 from swapyard.observe.header_map import ALWAYS_REDACTED, header_map, session_of
 from swapyard.observe.parts import Parts
 from swapyard.observe.reply import Reading, ReplyReader
+from swapyard.observe.rows import row_of
 from swapyard.observe.store import ActivityStore
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ GATHER = 0.05
 BATCH_ITEMS = 128
 """Items of one transaction; small, because the event loop waits while one is put together."""
 
+
+DRAFT_BYTES = 4096
+"""About what a capture that waits holds in memory besides its bodies."""
 
 QUIET_ROWS = 20
 """Rows of one period above which captures have to wait: packing costs more than all the rest."""
@@ -73,32 +76,38 @@ class Turn(msgspec.Struct, frozen=True):
     done: Callable[[ActivityStore], None]
 
 
-class Draft(msgspec.Struct, frozen=True):
-    """What a capture is drawn up from when there is time for it."""
+class ExchangeDraft(msgspec.Struct, frozen=True):
+    """What a capture is drawn up from when there is time for it, once its row has an id."""
 
+    row: ActivityRow
     exchange: Exchange
     response_body: bytes | None
+    redacted: frozenset[str]
+    size_bytes: int
 
     @property
-    def size_bytes(self) -> int:
-        """About what this holds in memory."""
-        return 4096 + len(self.exchange.request_body or b"") + len(self.response_body or b"")
+    def activity_id(self) -> int:
+        return self.row.id
 
-    def capture(self, row: ActivityRow, redacted: frozenset[str]) -> Capture:
+    def draw_up(self) -> Capture:
         exchange, parts = self.exchange, self.exchange.parts
         request_headers = response_headers = None
         if parts.has(Parts.REQUEST_HEADERS):
-            request_headers = header_map(exchange.request_headers, redacted, without=_HOST)
+            request_headers = header_map(exchange.request_headers, self.redacted, without=_HOST)
         if parts.has(Parts.RESPONSE_HEADERS):
-            response_headers = header_map(exchange.response_headers, redacted, without=_NOT_STORED)
+            response_headers = header_map(exchange.response_headers, self.redacted, without=_NOT_STORED)
         return Capture(
-            id=row.id,
-            req_path=row.req_path,
+            id=self.row.id,
+            req_path=self.row.req_path,
             req_headers=request_headers,
             req_body=exchange.request_body,
             resp_headers=response_headers,
             resp_body=self.response_body,
         )
+
+
+Ended = tuple[ActivityRow, ExchangeDraft | None]
+"""What a request leaves: its row, and a capture to be drawn up if there will be one."""
 
 
 class Writer:
@@ -113,7 +122,7 @@ class Writer:
         wall_clock: Callable[[], float],
     ) -> None:
         self.redacted = ALWAYS_REDACTED
-        self.session_headers: tuple[str, ...] = ()
+        self.session_names: tuple[bytes, ...] = ()
         self.lost_rows = 0
         self.lost_bytes = 0
         self._store = store
@@ -222,7 +231,7 @@ class Writer:
 
     def _work_off_batch(self) -> int:
         """Take what is there, some of it at least; the number of requests that had ended."""
-        ended: list[tuple[ActivityRow, Draft | None]] = []
+        ended: list[Ended] = []
         turns: list[Turn] = []
         for _ in range(BATCH_ITEMS):
             if not self._queue or turns:
@@ -241,7 +250,7 @@ class Writer:
             turn.done(before)
         return len(ended)
 
-    def _observe(self, segment: Segment, ended: list[tuple[ActivityRow, Draft | None]]) -> None:
+    def _observe(self, segment: Segment, ended: list[Ended]) -> None:
         exchange = segment.exchange
         try:
             reader = exchange.reader
@@ -258,9 +267,9 @@ class Writer:
                 return
             exchange.reader = None
             reading = reader.finish(complete=not exchange.error and exchange.final_status == exchange.status)
-            session = session_of(exchange.request_headers, self.session_headers, self.redacted)
+            session = session_of(exchange.request_headers, self.session_names)
             row = row_of(exchange, reading.tokens, reading.error, session)
-            ended.append((row, self._draft(exchange, reading)))
+            ended.append((row, self._draft(row, exchange, reading)))
         except Exception:
             # A reply that breaks its reader is our bug; it must not cost the other rows.
             log.exception("request %s could not be observed", exchange.request_id)
@@ -275,7 +284,7 @@ class Writer:
             keep_limit_bytes=self._captures.plain_limit_bytes if keep else 0,
         )
 
-    def _draft(self, exchange: Exchange, reading: Reading) -> Draft | None:
+    def _draft(self, row: ActivityRow, exchange: Exchange, reading: Reading) -> ExchangeDraft | None:
         """What a capture will be drawn up from; None if there will be none.
 
         An answer that is empty or could not be decoded is not kept, nor one of which a
@@ -290,22 +299,21 @@ class Writer:
                 return None
         if exchange.request_body_lost:
             return None
-        return Draft(exchange, reading.body)
+        size_bytes = DRAFT_BYTES + len(exchange.request_body or b"") + len(reading.body or b"")
+        return ExchangeDraft(row, exchange, reading.body, self.redacted, size_bytes)
 
-    def _commit(self, ended: list[tuple[ActivityRow, Draft | None]]) -> None:
+    def _commit(self, ended: list[Ended]) -> None:
         if not ended:
             return
+        rows = [row for row, _ in ended]
         try:
-            self._store.add([row for row, _ in ended])
+            self._store.add(rows)
         except Exception as error:
             self.lost_rows += len(ended)
             log.warning("%d rows of the activity log are lost: %s", len(ended), error)
             return
-        for row, draft in ended:
-            if draft is not None:
-                draw_up = partial(draft.capture, row, self.redacted)
-                self._captures.offer(row.id, draft.size_bytes, draw_up)
-        self._committed([row for row, _ in ended])
+        self._captures.offer([draft for _, draft in ended if draft is not None])
+        self._committed(rows)
 
     def _prune_if_due(self) -> None:
         if time.monotonic() < self._prune_due:
