@@ -47,8 +47,9 @@ SHUTDOWN_GRACE = 30.0
 LAST_WORDS = 1.0
 """Seconds in which clients of event and log streams may read what was said last."""
 
-GARBAGE_PERIOD = 10_000
-"""Containers that come and stay before the collector looks for cycles; a request leaves none behind."""
+GARBAGE_PERIOD = 50_000
+"""Containers that come and stay before the collector looks for cycles.  A request leaves none behind, but
+is thirty of these while it waits to be observed."""
 
 THREAD_TURN = 0.001
 """Seconds for which one thread may keep the interpreter from another.  With Python's own 5 ms the observing

@@ -92,11 +92,11 @@ class ActivityRow(msgspec.Struct):
             "key": self.key,
             "session": self.session,
             "wait_reason": self.wait_reason,
-            "queue_ms": self.queue_ms,
-            "load_ms": self.load_ms,
-            "relay_ms": self.relay_ms,
-            "first_byte_ms": self.first_byte_ms,
-            "first_token_ms": self.first_token_ms,
+            "queue_ms": _shown(self.queue_ms),
+            "load_ms": _shown(self.load_ms),
+            "relay_ms": _shown(self.relay_ms),
+            "first_byte_ms": _shown(self.first_byte_ms),
+            "first_token_ms": _shown(self.first_token_ms),
             "resp_bytes": self.resp_bytes,
             "measured_prompt_per_second": self.measured_prompt_per_s,
             "measured_tokens_per_second": self.measured_generated_per_s,
@@ -106,3 +106,8 @@ class ActivityRow(msgspec.Struct):
 def metadata_json(metadata: dict[str, str]) -> str:
     """The database's spelling: "" for nothing."""
     return json.dumps(metadata, ensure_ascii=False, separators=(",", ":")) if metadata else ""
+
+
+def _shown(milliseconds: float | None) -> float | None:
+    """To a microsecond; more is noise."""
+    return None if milliseconds is None else round(milliseconds, 3)

@@ -64,7 +64,7 @@ def _queue_ms(exchange: Exchange, ended: float) -> float | None:
 def _ms(start: float | None, end: float | None) -> float | None:
     if start is None or end is None:
         return None
-    return round(max(end - start, 0) * 1000, 3)
+    return max(end - start, 0.0) * 1000
 
 
 def _measured(exchange: Exchange, tokens: Tokens, ended: float) -> tuple[float | None, float | None]:

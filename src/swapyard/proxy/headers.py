@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import msgspec
+
 Headers = list[tuple[bytes, bytes]]
 
 HOP_BY_HOP = frozenset(
@@ -38,8 +40,7 @@ READABLE_ENCODINGS = frozenset({b"gzip", b"deflate"})
 """What a recorded answer may be compressed with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(msgspec.Struct, frozen=True):
     """Towards a process of our own; `client_address` joins X-Forwarded-For, "" is left out."""
 
     client_address: str = ""
@@ -69,9 +70,7 @@ def request_headers(
     """
     # Most requests have none of the headers that need care.
     present = dict(headers)
-    gone = _NOT_TO_UPSTREAM
-    if b"connection" in present:
-        gone |= _listed_by_connection(headers)
+    gone = _and_listed(_NOT_TO_UPSTREAM, headers) if b"connection" in present else _NOT_TO_UPSTREAM
     if isinstance(towards, Peer):
         gone |= FORWARDING
         if towards.api_key:
@@ -102,9 +101,7 @@ def response_headers(headers: Headers) -> Headers:
 
     Event streams get `X-Accel-Buffering: no`, so that an nginx in front of us passes them on as they come.
     """
-    gone = HOP_BY_HOP
-    if b"connection" in dict(headers):
-        gone |= _listed_by_connection(headers)
+    gone = _and_listed(HOP_BY_HOP, headers) if b"connection" in dict(headers) else HOP_BY_HOP
     kept = [header for header in headers if header[0] not in gone]
     if is_event_stream(headers):
         kept = [header for header in kept if header[0] != b"x-accel-buffering"]
@@ -127,7 +124,7 @@ def is_websocket(headers: Headers) -> bool:
 
 def is_event_stream(headers: Headers) -> bool:
     """Whether the Content-Type of an answer says that it is a stream of server-sent events."""
-    return b"text/event-stream" in (first(headers, b"content-type") or b"").lower()
+    return (first(headers, b"content-type") or b"").lower().find(b"text/event-stream") >= 0
 
 
 def first(headers: Headers, name: bytes) -> bytes | None:
@@ -149,15 +146,15 @@ def _has_token(headers: Headers, name: bytes, wanted: bytes) -> bool:
     return any(token.partition(b";")[0].rstrip().lower() == wanted for token in tokens(headers, name))
 
 
-def _listed_by_connection(headers: Headers) -> frozenset[bytes]:
-    """The headers that Connection declares to be hop-by-hop as well."""
-    return _lowered(tuple(value for name, value in headers if name == b"connection"))
+def _and_listed(gone: frozenset[bytes], headers: Headers) -> frozenset[bytes]:
+    """These, and the headers that Connection declares to be hop-by-hop as well."""
+    return _joined(gone, tuple(value for name, value in headers if name == b"connection"))
 
 
 @lru_cache(maxsize=64)
-def _lowered(lists: tuple[bytes, ...]) -> frozenset[bytes]:
-    """The members of comma lists in lower case; nearly all connections say the same."""
-    return frozenset(token.strip().lower() for value in lists for token in value.split(b","))
+def _joined(names: frozenset[bytes], lists: tuple[bytes, ...]) -> frozenset[bytes]:
+    """These names and the members of comma lists in lower case; nearly all connections say the same."""
+    return names | {token.strip().lower() for value in lists for token in value.split(b",")}
 
 
 def _carries(header: tuple[bytes, bytes], keys: Collection[str]) -> bool:

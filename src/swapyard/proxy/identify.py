@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
+import msgspec
+
 from swapyard.errors import Fault, RequestError
 from swapyard.proxy import multipart, query
 from swapyard.proxy.json_scan import Source, first_members, string_value
@@ -28,8 +30,7 @@ _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _JSON_TEXT = re.compile(rb'["\[{]|-?\d|true\Z|false\Z')
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(msgspec.Struct, frozen=True):
     """What a request asks for; `model` is None when it names none, else exactly what the caller wrote."""
 
     model: str | None

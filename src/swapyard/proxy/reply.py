@@ -44,7 +44,7 @@ class Reply:
             # One of the upstream's own goes through untouched; ours finds the row in the activity log.
             name = b"x-swapyard-request-id" if b"x-request-id" in fields else b"x-request-id"
             headers = [*headers, (name, self._exchange.request_id.encode())]
-        self._is_stream = b"text/event-stream" in fields.get(b"content-type", b"").lower()
+        self._is_stream = fields.get(b"content-type", b"").lower().find(b"text/event-stream") >= 0
         if self._exchange is not None:
             self._exchange.answered(status, headers)
         self._note(chunk)

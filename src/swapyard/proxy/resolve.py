@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from swapyard.config.names import LocalModel, PeerModel
 from swapyard.config.schema import Filters
@@ -18,8 +19,7 @@ from swapyard.types import ModelId, State
 StateOf = Callable[[ModelId], State]
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(msgspec.Struct):
     """The parts of a request that say what is wanted; rewriting a name replaces them."""
 
     method: str
@@ -28,7 +28,6 @@ class Asked:
     body: Body
 
 
-@dataclass(slots=True)
 class Target:
     """Who is to answer, and what goes there.
 
@@ -37,19 +36,38 @@ class Target:
     ended: a selector counts what it handed out.
     """
 
-    requested: str
-    model: str
-    stream: bool
-    path: bytes
-    query: bytes
-    body: Body
-    local: ModelId | None = None
-    peer: Peer | None = None
-    selector: str = ""
-    shows_loading: bool = False
-    refusal: RequestError | None = None
-    choice: Choice | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
+    __slots__ = (
+        "body",
+        "choice",
+        "local",
+        "metadata",
+        "model",
+        "path",
+        "peer",
+        "query",
+        "refusal",
+        "requested",
+        "selector",
+        "shows_loading",
+        "stream",
+    )
+
+    def __init__(
+        self, requested: str, model: str, stream: bool, path: bytes, query: bytes, body: Body
+    ) -> None:
+        self.requested = requested
+        self.model = model
+        self.stream = stream
+        self.path = path
+        self.query = query
+        self.body = body
+        self.local: ModelId | None = None
+        self.peer: Peer | None = None
+        self.selector = ""
+        self.shows_loading = False
+        self.refusal: RequestError | None = None
+        self.choice: Choice | None = None
+        self.metadata: dict[str, str] = {}
 
     def release(self) -> None:
         if self.choice is not None:

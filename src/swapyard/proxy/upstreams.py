@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 
 from swapyard.config.schema import Timeouts
@@ -32,7 +31,6 @@ IDLE_LIMIT = 100
 """Most connections that are kept for one upstream while nobody uses them."""
 
 
-@dataclass(slots=True)
 class UpstreamRequest:
     """What to ask.
 
@@ -42,12 +40,23 @@ class UpstreamRequest:
     and 101, from within the event loop's callback: it must not raise.
     """
 
-    method: bytes
-    target: bytes
-    headers: Headers = field(default_factory=list)
-    body: Payload = b""
-    upgrade: bool = False
-    on_informational: OnInformational | None = None
+    __slots__ = ("body", "headers", "method", "on_informational", "target", "upgrade")
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Headers | None = None,
+        body: Payload = b"",
+        upgrade: bool = False,
+        on_informational: OnInformational | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers: Headers = [] if headers is None else headers
+        self.body = body
+        self.upgrade = upgrade
+        self.on_informational = on_informational
 
 
 class Upstream:

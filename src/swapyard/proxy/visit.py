@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from swapyard.proxy.generation import Generation
 from swapyard.proxy.reply import Reply
@@ -11,17 +10,28 @@ from swapyard.web.auth import Caller
 from swapyard.web.server import Receive, Scope
 
 
-@dataclass(slots=True)
 class Visit:
     """`generation` and `profile` are those it arrived under; it keeps them to its end."""
 
-    scope: Scope
-    receive: Receive
-    reply: Reply
-    generation: Generation
-    profile: str | None
-    caller: Caller
-    is_websocket: bool
+    __slots__ = ("caller", "generation", "is_websocket", "profile", "receive", "reply", "scope")
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        reply: Reply,
+        generation: Generation,
+        profile: str | None,
+        caller: Caller,
+        is_websocket: bool,
+    ) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.reply = reply
+        self.generation = generation
+        self.profile = profile
+        self.caller = caller
+        self.is_websocket = is_websocket
 
     @property
     def method(self) -> str:

@@ -31,7 +31,7 @@ BODILESS = frozenset({204, 304})
 """Statuses whose answers have no body, whatever their headers say.  Source: RFC 9110 6.4.1."""
 
 _STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus
 }
 
 log = logging.getLogger("swapyard.server")
@@ -207,14 +207,14 @@ class Link:
 
     def _head(self, status: int, headers: Headers) -> bytes:
         method, version = self.scope["method"], self.scope["http_version"]
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         fields = dict(headers)
         length, connection = fields.get(b"content-length"), fields.get(b"connection")
         if connection is not None and not (self.keep_alive and b"close" not in connection.lower()):
             # Said once, below.
             self.keep_alive = False
             headers = [header for header in headers if header[0] != b"connection"]
-        lines += [b"%b: %b\r\n" % header for header in headers]
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
+        lines += [b": ".join(header) for header in headers]
         if method == "HEAD" or status in BODILESS:
             self._left_bytes = 0
         elif length is not None:
@@ -224,9 +224,9 @@ class Link:
             self.keep_alive = False
         else:
             self._chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
+            lines.append(b"transfer-encoding: chunked")
         lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        return b"".join(lines)
+        return b"\r\n".join(lines)
 
     def _write(self, head: bytes, body: bytes, last: bool) -> None:
         if self.answered or not self.status:
@@ -284,11 +284,9 @@ class Link:
 
 def plain_head(status: int, headers: Headers) -> bytes:
     """Status line and headers as they are, with nothing added about a body."""
-    lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-    for name, value in headers:
-        lines += (name, b": ", value, b"\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
+    lines += [b": ".join(header) for header in headers]
+    return b"\r\n".join([*lines, b"\r\n"])
 
 
 def _reset_on_close(transport: asyncio.Transport) -> None:

@@ -188,9 +188,7 @@ class Connection(asyncio.Protocol):
 
     def _scope(self, method: bytes, version: str, fields: dict[bytes, bytes]) -> Scope:
         """ASGI's description of the request, and `fields`: the first value under each header's name."""
-        # What is missing is None, whatever the stubs say.
-        url: Any = httptools.parse_url(self._url)
-        raw_path: bytes = url.path or b"/"
+        raw_path, query = _path_and_query(self._url)
         path = raw_path.decode("utf-8", "replace")
         return {
             "type": "http",
@@ -203,7 +201,7 @@ class Connection(asyncio.Protocol):
             "method": method.decode("ascii"),
             "path": unquote(path) if "%" in path else path,
             "raw_path": raw_path,
-            "query_string": url.query or b"",
+            "query_string": query,
             "headers": self._headers,
             "fields": fields,
         }
@@ -282,6 +280,16 @@ class Connection(asyncio.Protocol):
             self._loop.call_later(LINGER, self.transport.close)
         else:
             self.transport.close()
+
+
+def _path_and_query(url: bytes) -> tuple[bytes, bytes]:
+    """Of a request target in any of its forms (RFC 9112 3.2); nearly all are a path, perhaps with a query."""
+    if url.startswith(b"/") and url.find(b"#") < 0:
+        path, _, query = url.partition(b"?")
+        return path, query
+    # What is missing is None, whatever the stubs say.
+    parsed: Any = httptools.parse_url(url)
+    return parsed.path or b"/", parsed.query or b""
 
 
 def _address(name: object) -> tuple[str, int] | None:
