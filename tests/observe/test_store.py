@@ -168,6 +168,32 @@ def test_only_the_newest_rows_stay_in_memory() -> None:
     store.close()
 
 
+def test_rows_in_memory_that_nobody_looked_at_and_those_that_were_are_one_log() -> None:
+    store = ActivityStore.open(None, rows_in_memory=4)
+    store.add([row("a") for _ in range(3)])
+    assert ids(store) == [3, 2, 1]
+    store.add([row("b"), row("b")])
+    store.add([row("b")])
+    assert ids(store) == [6, 5, 4, 3]
+    assert store.statistics("a")["total_requests"] == 1
+    assert store.statistics("b")["total_requests"] == 3
+    store.add([row() for _ in range(9)])
+    store.set_retention(rows_in_memory=2, retention=None)
+    store.add([row()])
+    assert ids(store) == [16, 15]
+    store.close()
+
+
+def test_a_lower_cap_takes_rows_away_that_were_looked_at() -> None:
+    store = ActivityStore.open(None, rows_in_memory=5)
+    store.add([row() for _ in range(5)])
+    assert ids(store) == [5, 4, 3, 2, 1]
+    store.set_retention(rows_in_memory=2, retention=None)
+    store.prune(now_at=time.time())
+    assert ids(store) == [5, 4]
+    store.close()
+
+
 @pytest.mark.parametrize("rows_in_memory", [0, -5])
 def test_a_cap_that_is_none_means_a_thousand(rows_in_memory: int) -> None:
     store = ActivityStore.open(None, rows_in_memory=rows_in_memory)

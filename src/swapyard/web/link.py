@@ -30,9 +30,7 @@ JOINED_BYTES = 64 * 1024
 BODILESS = frozenset({204, 304})
 """Statuses whose answers have no body, whatever their headers say.  Source: RFC 9110 6.4.1."""
 
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus
-}
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 
 log = logging.getLogger("swapyard.server")
 
