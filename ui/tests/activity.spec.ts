@@ -33,7 +33,7 @@ import sys, time
 from pathlib import Path
 from swapyard.observe.activity import ActivityRow
 from swapyard.observe.store import ActivityStore
-from swapyard.observe.usage import NOTHING, Tokens`;
+from swapyard.observe.tokens import NOTHING, Tokens`;
   const after = `
 store = ActivityStore.open(Path(sys.argv[1]))
 store.add(rows)

@@ -211,3 +211,17 @@ test('keys lead to pages, and ? explains them', async ({ page }) => {
   await page.keyboard.press('Escape');
   await expect(page.getByRole('dialog')).toHaveCount(0);
 });
+
+test('changes of a model within one millisecond are all drawn', async ({ page, gateway }) => {
+  const { now } = await gateway.json<{ now: string }>('/api/yard');
+  const at = new Date(Date.parse(now) - 60_000).toISOString();
+  const span = (state: string, to: string | null = at): object => ({ state, from: at, to, reason: '' });
+  const spans = [span('starting'), span('stopping'), span('starting'), span('stopped', null)];
+  const counts = [1, 0, 2, 0].map((count) => ({ at, count, reason: '' }));
+  const lanes = [{ model: 'alpha', spans, serving: counts, waiting: counts }];
+  await page.route('**/api/yard', (route) => route.fulfill({ json: { now, since: at, lanes } }));
+  await open(page);
+  const lane = page.getByRole('img', { name: /^alpha:/ });
+  await expect(lane.locator('rect.span.starting')).toHaveCount(2);
+  await expect(lane.locator('rect.span.stopping')).toHaveCount(1);
+});

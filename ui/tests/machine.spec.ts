@@ -131,6 +131,16 @@ test('110 hardware that cannot be fetched is an error with its reason; then it i
   await wire.close();
 });
 
+test('cards of two vendors that bear the same number are both shown', async ({ page, gateway }) => {
+  const hardware = await gateway.json<object>('/api/hardware');
+  const card = { kind: 'gpu', index: 0, memory: {}, driver: {} };
+  const accelerators = [{ ...card, model: 'RTX 4090', vendor: 'nvidia' }, { ...card, model: 'RX 7900', vendor: 'amd' }];
+  await page.route('**/api/hardware', (route) => route.fulfill({ json: { ...hardware, accelerators } }));
+  await open(page, 'hardware');
+  await expect(page.getByText('RTX 4090')).toBeVisible();
+  await expect(page.getByText('RX 7900')).toBeVisible();
+});
+
 test('111 the mode is kept over a reload, and charts follow it', async ({ page }) => {
   await page.emulateMedia({ colorScheme: 'light' });
   await open(page, 'settings');
