@@ -789,13 +789,25 @@ class TransportThatFillsUp(asyncio.Transport):
 
 def test_a_long_body_at_hand_goes_out_no_faster_than_the_upstream_reads(run: Run) -> None:
     async def main() -> None:
-        transport, sent = TransportThatFillsUp(5), asyncio.Event()
+        transport, sent, full, turn = (
+            TransportThatFillsUp(5),
+            asyncio.Event(),
+            asyncio.Event(),
+            asyncio.Event(),
+        )
         body, failures = Body(bytes(100 * PIECE_BYTES)), list[Exception]()
         sender = Sender(transport, body, on_sent=sent.set, on_failure=failures.append)
-        transport.on_full = sender.pause
+
+        def fill() -> None:
+            sender.pause()
+            full.set()
+
+        transport.on_full = fill
         sender.start()
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await full.wait()
+        # Behind everything that the sender may have asked the loop for.
+        asyncio.get_running_loop().call_soon(turn.set)
+        await turn.wait()
         assert transport.written == 5 * PIECE_BYTES
         transport.room = 1000
         sender.resume()

@@ -23,7 +23,7 @@ _PLAIN_LIMIT_BYTES = 64 * MEBIBYTE
 
 
 class Draft(Protocol):
-    """What a capture is drawn up from; `size_bytes` is about what this holds in memory."""
+    """What a capture is drawn up from; `size_bytes` is about what this holds in memory until then."""
 
     @property
     def activity_id(self) -> int: ...

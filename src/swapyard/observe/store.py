@@ -110,7 +110,7 @@ class ActivityStore:
             self._retention = retention or Retention()
 
     def add(self, rows: Sequence[ActivityRow]) -> None:
-        """Commit these rows in one transaction and give them their ids, in order.
+        """Give these rows their ids, in order, and commit them: in a file at once, in one transaction.
 
         Ids follow the greatest one ever used in this database, by whomever.  Raises sqlite3.Error.
         """

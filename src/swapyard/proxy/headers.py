@@ -124,7 +124,7 @@ def is_websocket(headers: Headers) -> bool:
 
 def is_event_stream(headers: Headers) -> bool:
     """Whether the Content-Type of an answer says that it is a stream of server-sent events."""
-    return (first(headers, b"content-type") or b"").lower().find(b"text/event-stream") >= 0
+    return b"text/event-stream" in (first(headers, b"content-type") or b"").lower()
 
 
 def first(headers: Headers, name: bytes) -> bytes | None:

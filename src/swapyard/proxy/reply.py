@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from swapyard.errors import RequestError
-from swapyard.proxy.headers import Headers
+from swapyard.proxy.headers import Headers, is_event_stream
 from swapyard.web import errors, sse
 from swapyard.web.server import Link, Scope, Send
 
@@ -44,7 +44,7 @@ class Reply:
             # One of the upstream's own goes through untouched; ours finds the row in the activity log.
             name = b"x-swapyard-request-id" if b"x-request-id" in fields else b"x-request-id"
             headers = [*headers, (name, self._exchange.request_id.encode())]
-        self._is_stream = fields.get(b"content-type", b"").lower().find(b"text/event-stream") >= 0
+        self._is_stream = is_event_stream(headers)
         if self._exchange is not None:
             self._exchange.answered(status, headers)
         self._note(chunk)

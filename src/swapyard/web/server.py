@@ -284,7 +284,7 @@ class Connection(asyncio.Protocol):
 
 def _path_and_query(url: bytes) -> tuple[bytes, bytes]:
     """Of a request target in any of its forms (RFC 9112 3.2); nearly all are a path, perhaps with a query."""
-    if url.startswith(b"/") and url.find(b"#") < 0:
+    if url.startswith(b"/") and b"#" not in url:
         path, _, query = url.partition(b"?")
         return path, query
     # What is missing is None, whatever the stubs say.
