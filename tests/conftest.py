@@ -21,14 +21,18 @@ from swapyard.api.services import Build
 from swapyard.app.options import Address, Options
 from swapyard.app.program import Program
 from swapyard.config.load import load
-from swapyard.web.server import App, Listener, bind
+from swapyard.errors import ClientDisconnected
+from swapyard.web import server
+from swapyard.web.server import Listener, Request, bind
+from swapyard.web.wire import Wire
 
 SERVER = (
     f"{sys.executable} {Path(__file__).parent / 'scripted_server.py'} --port ${{PORT}} --name ${{MODEL_ID}}"
 )
 
+Incoming = Callable[..., Request]
 Run = Callable[[Coroutine[Any, Any, None]], None]
-Serving = Callable[[App], AbstractAsyncContextManager[int]]
+Serving = Callable[[server.Handler], AbstractAsyncContextManager[int]]
 Answer = tuple[int, dict[str, str], bytes]
 ReadAnswer = Callable[..., Coroutine[Any, Any, Answer]]
 Ask = Callable[..., Coroutine[Any, Any, Answer]]
@@ -90,11 +94,11 @@ def _descriptors() -> list[str]:
 
 @pytest.fixture
 def serving() -> Serving:
-    """`async with serving(app) as port`: the real listener with this ASGI application behind it."""
+    """`async with serving(handler) as port`: the real listener with this handler behind it."""
 
     @asynccontextmanager
-    async def serve(app: App) -> AsyncIterator[int]:
-        listener = Listener(app)
+    async def serve(handler: server.Handler) -> AsyncIterator[int]:
+        listener = Listener(handler, lambda _request, _reply, _seconds: None)
         sockets = bind("127.0.0.1", 0)
         port: int = sockets[0].getsockname()[1]
         await listener.listen(sockets)
@@ -107,10 +111,50 @@ def serving() -> Serving:
                 async with asyncio.timeout(0.2):
                     await listener.drained()
             except TimeoutError:
-                listener.abort()
-                await listener.drained()
+                pass
+            listener.abort()
+            await listener.drained()
 
     return serve
+
+
+class WithoutSocket(asyncio.Transport):
+    """Of a request whose bytes come from the test."""
+
+    def pause_reading(self) -> None:
+        return
+
+    def resume_reading(self) -> None:
+        return
+
+
+@pytest.fixture
+def incoming() -> Incoming:
+    """`incoming(b"one", b"two")`: a request whose body comes in these pieces, one with each turn of the loop.
+
+    None stands for the client's leaving, and `length` for what was announced.
+    """
+
+    def request(*parts: bytes | None, length: int | None = None) -> Request:
+        loop = asyncio.get_running_loop()
+        made = Request(Wire(WithoutSocket(), loop), "POST", b"/", "/", b"", [], {}, length=length)
+        left = list(parts)
+
+        def come() -> None:
+            part = left.pop(0)
+            if part is None:
+                made.end(ClientDisconnected())
+            else:
+                made.feed(part)
+                if left:
+                    loop.call_soon(come)
+                else:
+                    made.feed_end()
+
+        come()
+        return made
+
+    return request
 
 
 async def _read_answer(reader: asyncio.StreamReader, *, bodiless: bool = False) -> Answer:

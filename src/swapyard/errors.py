@@ -36,6 +36,10 @@ class ConfigError(SwapyardError):
         self.problems = problems
 
 
+class ClientDisconnected(SwapyardError):  # noqa: N818 - a fact about the client, not a failure of ours
+    """The client closed its connection before its request was answered."""
+
+
 class Fault(StrEnum):
     """Why a request is not served.  `web/errors.py` turns each into a status and a code."""
 
@@ -49,7 +53,9 @@ class Fault(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
+    REQUEST_TIMEOUT = "request_timeout"
     TOO_LARGE = "too_large"
+    HEAD_TOO_LARGE = "head_too_large"
     # The yard
     CONCURRENCY_LIMIT = "concurrency_limit"
     QUEUE_FULL = "queue_full"
@@ -59,6 +65,8 @@ class Fault(StrEnum):
     CANCELLED = "cancelled"
     NO_TARGET = "no_target"
     INTERNAL = "internal"
+    NO_SPACE = "no_space"
+    OVERLOADED = "overloaded"
     # The model
     LOAD_FAILED = "load_failed"
     BACKING_OFF = "backing_off"

@@ -15,12 +15,13 @@ from fastapi import FastAPI
 
 from swapyard.api import gate, pages
 from swapyard.api.services import Services
+from swapyard.web import asgi
 from swapyard.web.auth import Keys
 from swapyard.web.front import Front
-from swapyard.web.server import App
+from swapyard.web.server import Handler
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
-Serving = Callable[[App], AbstractAsyncContextManager[int]]
+Serving = Callable[[Handler], AbstractAsyncContextManager[int]]
 Ask = Callable[..., Coroutine[Any, Any, tuple[int, dict[str, str], bytes]]]
 
 
@@ -41,10 +42,10 @@ def files(tmp_path: Path) -> Path:
 
 def app_for(files: Path, keys: list[str] | None) -> Front:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    gate.install(app)
-    services = SimpleNamespace(keys=lambda: Keys(keys))
-    app.include_router(pages.routes(cast(Services, services), files))
-    return Front(lambda _: None, cast(App, app), lambda *_: None)
+    services = cast(Services, SimpleNamespace(keys=lambda: Keys(keys)))
+    gate.install(app, services)
+    app.include_router(pages.routes(services, files))
+    return Front(lambda _: None, asgi.handler(cast(asgi.App, app)))
 
 
 def asked(

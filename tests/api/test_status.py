@@ -106,7 +106,8 @@ def test_a_wrong_method_is_told_the_right_ones_in_plain_text(
 ) -> None:
     async def main() -> None:
         async with yard(KEYS) as (port, _):
-            status, headers, body = await ask(port, line)
+            assert (await ask(port, line))[0] == 401
+            status, headers, body = await ask(port, line, {"X-Api-Key": "k1"})
             assert (status, headers["allow"], body) == (405, allowed, b"Method Not Allowed\n")
             assert (headers["content-type"], headers["x-content-type-options"]) == (TEXT, "nosniff")
 

@@ -28,7 +28,7 @@ def test_a_client_that_does_not_read_does_not_hold_up_a_shutdown(run: Run, yard:
             async with yard("models: {m: {cmd: '@MODEL@'}}") as (port, program):
                 await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
                 client.send(f"GET {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
-                while not any(connection.is_congested for connection in program._listener.connections):
+                while not any(connection.wire.is_congested for connection in program._listener.connections):
                     program.logs.output(ModelId("m"), b"x" * 65536)
                     await asyncio.sleep(0.001)
 

@@ -58,13 +58,13 @@ def nothing_remains(swapyard: Yard, model: str) -> None:
     swapyard.until(lambda: waiting_only_for_good(swapyard), "the request has ended")
     swapyard.until(lambda: 499 in swapyard.statuses(model), "it is recorded as left")
     row = next(row for row in swapyard.activity() if row["resp_status_code"] == 499)
-    assert row["error_msg"] == "the client left"
+    assert row["error_msg"] == "client disconnected"
     logged_as_left(swapyard, CHAT)
 
 
 def logged_as_left(swapyard: Yard, path: str) -> None:
-    line = re.compile(rf'Request 127.0.0.1 "POST {path} HTTP/1.1" .* the client left$', re.MULTILINE)
-    swapyard.until(lambda: line.search(swapyard.log()) is not None, "the log says that the client left")
+    line = re.compile(rf'Request 127.0.0.1 "POST {path} HTTP/1.1" .* client disconnected$', re.MULTILINE)
+    swapyard.until(lambda: line.search(swapyard.log()) is not None, "the log line")
 
 
 def reset(client: socket.socket) -> None:

@@ -67,6 +67,7 @@ class Desk:
             ),
         )
         self.list.begin(exchange)
+        exchange.identified("m", "m")
         return exchange
 
     def pass_time(self, seconds: float) -> None:

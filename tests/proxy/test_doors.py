@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import cast
+from urllib.parse import unquote
 
 import pytest
 
 from swapyard.config.load import load_text
-from swapyard.errors import Fault, RequestError
+from swapyard.errors import ClientDisconnected, Fault, RequestError
 from swapyard.proxy import doors
-from swapyard.proxy.body import Body, ClientLeft
+from swapyard.proxy.body import Body
 from swapyard.proxy.doors import Door, Moved, split_path
 from swapyard.proxy.generation import Generation, build
 from swapyard.proxy.resolve import Asked
 from swapyard.proxy.sending import StreamedBody
-from swapyard.web.server import Scope
+from swapyard.web.messages import Request
+from swapyard.web.wire import Wire
+
+Incoming = Callable[..., Request]
 
 CONFIG = """
 models:
@@ -41,18 +47,19 @@ def generation(text: str = CONFIG) -> Generation:
 GENERATION = generation()
 
 
-def scope(path: str, query: str = "", method: str = "GET") -> Scope:
-    return {"method": method, "raw_path": path.encode(), "query_string": query.encode(), "headers": []}
+def request(path: str, query: str = "", method: str = "GET") -> Request:
+    nowhere = cast(Wire, None)
+    return Request(nowhere, method, path.encode(), unquote(path), query.encode(), [], {})
 
 
 def door(path: str, query: str = "", profile: str | None = None, method: str = "GET") -> Door:
-    found = doors.upstream(scope(f"/upstream/{path}", query, method), GENERATION, profile)
+    found = doors.upstream(request(f"/upstream/{path}", query, method), GENERATION, profile)
     assert isinstance(found, Door)
     return found
 
 
 def moved(path: str, query: str = "", profile: str | None = None, method: str = "GET") -> Moved:
-    found = doors.upstream(scope(f"/upstream/{path}", query, method), GENERATION, profile)
+    found = doors.upstream(request(f"/upstream/{path}", query, method), GENERATION, profile)
     assert isinstance(found, Moved)
     return found
 
@@ -85,7 +92,7 @@ def test_the_longest_leading_name_counts_and_the_rest_keeps_its_encoding(
 @pytest.mark.parametrize("path", ["", "/", "x/m1/y", "nobody/x", "pool/x", "M1/x", "m1x/"])
 def test_a_path_that_begins_with_no_name_is_not_found(path: str) -> None:
     with pytest.raises(RequestError) as refused:
-        doors.upstream(scope(f"/upstream/{path}"), GENERATION, None)
+        doors.upstream(request(f"/upstream/{path}"), GENERATION, None)
     assert (refused.value.fault, refused.value.message) == (Fault.NOT_FOUND, "model not found")
 
 
@@ -128,7 +135,7 @@ def test_a_pinned_name_alone_is_sent_to_its_replacement() -> None:
 )
 def test_a_name_that_a_profile_switches_off_is_not_found(path: str) -> None:
     with pytest.raises(RequestError) as refused:
-        doors.upstream(scope(f"/upstream/{path}"), GENERATION, "day")
+        doors.upstream(request(f"/upstream/{path}"), GENERATION, "day")
     assert refused.value.fault is Fault.NOT_FOUND
 
 
@@ -178,44 +185,30 @@ def test_a_very_long_path_is_looked_at_in_no_time() -> None:
 
 def test_comfyui_has_one_model_and_keeps_the_encoding_of_its_paths() -> None:
     with pytest.raises(RequestError, match="local model comfyui_auto not found"):
-        doors.comfyui(scope("/comfyui/"), GENERATION)
+        doors.comfyui(request("/comfyui/"), GENERATION)
     made = generation("models: {comfyui_auto: {cmd: 'x ${PORT}'}}")
-    target = doors.comfyui(scope("/comfyui/api/a%2Fb", "x=1"), made)
+    target = doors.comfyui(request("/comfyui/api/a%2Fb", "x=1"), made)
     assert (target.local, target.path, target.query) == ("comfyui_auto", b"/api/a%2Fb", b"x=1")
-    assert doors.comfyui(scope("/comfyui/"), made).path == b"/"
+    assert doors.comfyui(request("/comfyui/"), made).path == b"/"
 
 
-def test_a_body_is_streamed_with_its_length_or_in_chunks_or_is_none() -> None:
+def test_a_body_is_streamed_with_its_length_or_in_chunks_or_is_none(incoming: Incoming) -> None:
     async def main() -> None:
-        messages = [
-            {"type": "http.request", "body": b"one", "more_body": True},
-            {"type": "http.request", "body": b"two", "more_body": False},
-        ]
-
-        async def receive() -> dict[str, object]:
-            return messages.pop(0)
-
-        nothing = doors.streamed_body(scope("/"), receive)
-        assert nothing == b""
-        counted = doors.streamed_body({**scope("/"), "headers": [(b"content-length", b"6")]}, receive)
+        assert doors.streamed_body(request("/"), 1) == b""
+        counted = doors.streamed_body(incoming(b"one", b"two", length=6), 1)
         assert isinstance(counted, StreamedBody) and counted.length == 6
-        chunked = doors.streamed_body(
-            {**scope("/"), "headers": [(b"transfer-encoding", b"chunked")]}, receive
-        )
+        chunked = doors.streamed_body(incoming(b"one", b"two"), 1)
         assert isinstance(chunked, StreamedBody) and chunked.length is None
         assert [chunk async for chunk in counted.chunks] == [b"one", b"two"]
 
     asyncio.run(main())
 
 
-def test_a_client_that_leaves_within_its_body_is_told_from_the_end_of_it() -> None:
+def test_a_client_that_leaves_within_its_body_is_told_from_the_end_of_it(incoming: Incoming) -> None:
     async def main() -> None:
-        async def receive() -> dict[str, object]:
-            return {"type": "http.disconnect"}
-
-        body = doors.streamed_body({**scope("/"), "headers": [(b"content-length", b"6")]}, receive)
+        body = doors.streamed_body(incoming(None, length=6), 1)
         assert isinstance(body, StreamedBody)
-        with pytest.raises(ClientLeft):
+        with pytest.raises(ClientDisconnected):
             await anext(aiter(body.chunks))
 
     asyncio.run(main())

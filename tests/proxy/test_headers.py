@@ -10,12 +10,11 @@ from swapyard.proxy.headers import (
     Headers,
     Local,
     Peer,
-    is_event_stream,
-    is_websocket,
     request_headers,
     response_headers,
     switching_headers,
 )
+from swapyard.web.fields import is_event_stream, is_websocket
 
 LOCAL = Local()
 FAR = Peer(b"far.example")

@@ -15,12 +15,12 @@ import pytest
 from swapyard.app.program import Program
 from swapyard.notices import StateChanged, WaitingChanged
 from swapyard.proxy.loading import Expectation, LoadingText, heartbeats_until_granted
-from swapyard.proxy.reply import Reply
+from swapyard.proxy.reply import ModelReply
 from swapyard.types import ModelId, State
-from swapyard.web.server import App, Receive, Scope, Send
+from swapyard.web.server import Handler, Reply, Request
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
-Serving = Callable[[App], AbstractAsyncContextManager[int]]
+Serving = Callable[[Handler], AbstractAsyncContextManager[int]]
 Yard = Callable[[str], AbstractAsyncContextManager[tuple[int, Program]]]
 Ask = Callable[..., Coroutine[Any, Any, tuple[int, dict[str, str], bytes]]]
 
@@ -290,17 +290,17 @@ def test_a_client_that_stops_reading_does_not_hold_up_the_end_of_its_wait(run: R
     async def main() -> None:
         ended = asyncio.Event()
 
-        async def app(scope: Scope, _: Receive, send: Send) -> None:
-            reply, lease = Reply(scope, send), Waiting()
+        async def app(request: Request, wire: Reply) -> None:
+            reply, lease = ModelReply(request, wire), Waiting()
             text = LoadingText("m", lease, reply, lambda: Expectation(None, None))  # type: ignore[arg-type]
             telling = asyncio.create_task(text.until_granted())
             await asyncio.sleep(0.1)
-            while not reply.link.congested:
-                reply.link.write(bytes(100_000))
+            while not reply.congested:
+                wire.write(bytes(100_000))
             lease.waiting.set_result(None)
             await telling
             ended.set()
-            reply.link.cut()
+            wire.cut()
 
         async with serving(app) as port:
             _, writer = await asyncio.open_connection("127.0.0.1", port, limit=100)
@@ -343,8 +343,8 @@ class Waiting:
 
 def test_heartbeats_begin_with_the_wait_and_go_on_until_it_ends(run: Run, serving: Serving, raw: Any) -> None:
     async def main() -> None:
-        async def app(scope: Scope, _: Receive, send: Send) -> None:
-            reply, lease = Reply(scope, send), Waiting()
+        async def app(request: Request, wire: Reply) -> None:
+            reply, lease = ModelReply(request, wire), Waiting()
             asyncio.get_running_loop().call_later(0.2, lease.waiting.set_result, None)
             await heartbeats_until_granted(lease, reply, 0.05)  # type: ignore[arg-type]
             await reply.write(b"data: last\n\n", last=True)

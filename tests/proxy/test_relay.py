@@ -179,7 +179,7 @@ def test_a_client_that_leaves_takes_the_upstreams_work_with_it_and_is_recorded(
                     await journal_entry(port, ask)
                     assert program.dispatcher.scheduler.in_flight(ModelId("m")) == 0
                 (row,) = await rows(port, program, ask)
-                assert (row["resp_status_code"], row["error_msg"]) == (499, "the client left")
+                assert (row["resp_status_code"], row["error_msg"]) == (499, "client disconnected")
 
     run(main())
 

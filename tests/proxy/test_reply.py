@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 
 from swapyard.errors import Fault, RequestError
-from swapyard.proxy.reply import Reply
-from swapyard.web.server import App, Receive, Scope, Send
+from swapyard.proxy.reply import ModelReply
+from swapyard.web.server import Handler, Reply, Request
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
-Serving = Callable[[App], AbstractAsyncContextManager[int]]
+Serving = Callable[[Handler], AbstractAsyncContextManager[int]]
 Raw = Callable[[int, bytes], Coroutine[Any, Any, bytes]]
-Act = Callable[[Reply], Awaitable[None]]
+Act = Callable[[ModelReply], Awaitable[None]]
 
 ERROR = RequestError(Fault.LOAD_FAILED, "it would not start")
 EVENTS = [(b"content-type", b"text/event-stream")]
 
 
-def acting(act: Act) -> App:
-    async def app(scope: Scope, _: Receive, send: Send) -> None:
-        await act(Reply(scope, send))
+def acting(act: Act) -> Handler:
+    async def handler(request: Request, reply: Reply) -> None:
+        await act(ModelReply(request, reply))
 
-    return app
+    return handler
 
 
 def request(path: str = "/v1/chat/completions", headers: str = "") -> bytes:
@@ -49,7 +49,7 @@ def answer_to(
 
 
 def test_nothing_sent_yet_a_refusal_is_status_and_body(run: Run, serving: Serving, raw: Raw) -> None:
-    async def act(reply: Reply) -> None:
+    async def act(reply: ModelReply) -> None:
         await reply.refuse(ERROR)
 
     head, body = answer_to(run, serving, raw, act)
@@ -73,7 +73,7 @@ def test_nothing_sent_yet_a_refusal_is_status_and_body(run: Run, serving: Servin
 def test_anthropics_routes_get_anthropics_errors(
     run: Run, serving: Serving, raw: Raw, path: str, anthropic: bool
 ) -> None:
-    async def act(reply: Reply) -> None:
+    async def act(reply: ModelReply) -> None:
         await reply.refuse(ERROR)
 
     _, body = answer_to(run, serving, raw, act, path)
@@ -101,7 +101,7 @@ def chunks(body: bytes) -> tuple[bytes, bool]:
 def test_a_stream_of_our_own_ends_properly_with_an_error_event(
     run: Run, serving: Serving, raw: Raw, path: str, before: bytes, after: bytes
 ) -> None:
-    async def act(reply: Reply) -> None:
+    async def act(reply: ModelReply) -> None:
         await reply.begin_stream()
         await reply.insert(b": wait\n\n")
         await reply.refuse(ERROR)
@@ -127,7 +127,7 @@ def test_a_stream_of_our_own_ends_properly_with_an_error_event(
 def test_an_upstreams_stream_gets_an_error_event_of_its_own_and_is_cut(
     run: Run, serving: Serving, raw: Raw, written: bytes, gap: bytes, ours: bool
 ) -> None:
-    async def act(reply: Reply) -> None:
+    async def act(reply: ModelReply) -> None:
         await (reply.begin_stream() if ours else reply.start(200, EVENTS))
         await reply.write(written)
         await reply.refuse(ERROR)
@@ -142,7 +142,7 @@ def test_an_upstreams_stream_gets_an_error_event_of_its_own_and_is_cut(
 
 
 def test_any_other_answer_is_cut_without_a_word(run: Run, serving: Serving, raw: Raw) -> None:
-    async def act(reply: Reply) -> None:
+    async def act(reply: ModelReply) -> None:
         await reply.start(200, [(b"content-type", b"application/json")])
         await reply.write(b'{"half')
         await reply.refuse(ERROR)
@@ -151,7 +151,7 @@ def test_any_other_answer_is_cut_without_a_word(run: Run, serving: Serving, raw:
 
 
 def test_a_refusal_that_comes_too_late_changes_nothing(run: Run, serving: Serving, raw: Raw) -> None:
-    async def act(reply: Reply) -> None:
+    async def act(reply: ModelReply) -> None:
         await reply.start(200, EVENTS)
         await reply.write(b"data: 1\n\n", last=True)
         await reply.refuse(ERROR)
@@ -160,15 +160,15 @@ def test_a_refusal_that_comes_too_late_changes_nothing(run: Run, serving: Servin
 
 
 def test_a_redirect_keeps_bytes_that_are_no_ascii(run: Run, serving: Serving, raw: Raw) -> None:
-    async def act(reply: Reply) -> None:
-        await reply.redirect(301, "/upstream/caf%C3%A9/?q=\xe9")
+    async def act(reply: ModelReply) -> None:
+        reply.redirect(301, "/upstream/caf%C3%A9/?q=\xe9")
 
     head, body = answer_to(run, serving, raw, act)
     assert b"location: /upstream/caf%C3%A9/?q=\xe9" in head and body == b""
 
 
 def test_an_event_holds_every_line_of_a_text(run: Run, serving: Serving, raw: Raw) -> None:
-    async def act(reply: Reply) -> None:
+    async def act(reply: ModelReply) -> None:
         await reply.begin_stream()
         await reply.write(reply.event(b'{\n"a": 1\r\n}') + reply.end_mark, last=True)
 

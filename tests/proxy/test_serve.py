@@ -303,7 +303,7 @@ def test_a_request_that_outlives_the_grace_is_not_blamed_on_its_client(
             await asyncio.gather(task, return_exceptions=True)
         async with yard(text) as (port, program):
             (row,) = await rows(port, program, ask)
-            assert row["error_msg"] == "the program ended"
+            assert row["error_msg"] == "shutting down"
 
     run(main())
 

@@ -25,7 +25,7 @@ def build(services: Services) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    gate.install(app)
+    gate.install(app, services)
     for noun in NOUNS:
         app.include_router(noun.routes(services))
     describe = app.openapi

@@ -36,15 +36,21 @@ def answer(error: RequestError, accept: str) -> Response:
     return response
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, services: Services) -> None:
     """The bodies of refusals: the negotiated envelope for ours, plain text for the router's own."""
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)
         return answer(error, request.headers.get("accept", ""))
 
-    async def not_routed(_: Request, error: Exception) -> Response:
+    async def not_routed(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 405:
+            # Which paths there are is told to those who may come in.
+            try:
+                services.keys().admit(request.scope["headers"])
+            except RequestError as refusal:
+                return answer(refusal, request.headers.get("accept", ""))
         text = {404: "404 page not found\n", 405: "Method Not Allowed\n"}.get(error.status_code, error.detail)
         headers = {"x-content-type-options": "nosniff", **_with_head(error.headers or {})}
         return Response(text, error.status_code, headers, "text/plain")

@@ -194,7 +194,7 @@ class InflightDetails(TypedDict):
 
     request_id: str
     session: str
-    phase: Literal["queued", "loading", "relaying"]
+    phase: Literal["receiving", "queued", "loading", "relaying"]
     wait_reason: str
 
 

@@ -22,7 +22,7 @@ from swapyard.observe.store import ActivityStore, Retention
 from swapyard.observe.yard import Yard
 from swapyard.proxy.visit import client_address
 from swapyard.types import ModelId
-from swapyard.web.server import Link, Scope
+from swapyard.web.messages import Reply, Request
 
 MIB = 1024 * 1024
 DAY = 86_400.0
@@ -135,20 +135,18 @@ def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def access_line(scope: Scope, seconds: float) -> str:
-    """One line for a request that has ended: which recorded one it is, and whether the client left early."""
-    link: Link = scope["link"]
-    agent: bytes = scope["fields"].get(b"user-agent", b"")
+def access_line(request: Request, reply: Reply, seconds: float) -> str:
+    """One line for a request that has ended: which recorded one it is, and whether its client was gone."""
     line = log_lines.access_line(
-        client_address(scope),
-        scope["method"],
-        scope["path"],
-        f"HTTP/{scope['http_version']}",
-        link.status or (CLIENT_LEFT if link.client_left else 0),
-        link.body_bytes,
-        agent.decode("latin-1"),
+        client_address(request),
+        request.method,
+        request.path,
+        f"HTTP/{request.http_version}",
+        reply.status or (CLIENT_LEFT if request.client_disconnected else 0),
+        reply.body_bytes,
+        request.fields.get(b"user-agent", b"").decode("latin-1"),
         seconds,
     )
-    if (request_id := scope.get("request_id")) is not None:
-        line += f" {request_id}"
-    return f"{line} the client left" if link.client_left else line
+    if request.id:
+        line += f" {request.id}"
+    return f"{line} client disconnected" if request.client_disconnected else line

@@ -30,16 +30,20 @@ from swapyard.bus import Bus
 from swapyard.config.load import Loaded
 from swapyard.config.schema import Config
 from swapyard.dispatcher import Dispatcher
+from swapyard.errors import Fault, RequestError
 from swapyard.observe.hardware import Tools, detect
+from swapyard.observe.log_lines import is_access_logged
 from swapyard.observe.logging_handler import LoggingHandler
 from swapyard.observe.logs import Logs
 from swapyard.processes.fleet import Fleet
 from swapyard.processes.ledger import Ledger
 from swapyard.proxy.generation import build as build_generation
 from swapyard.proxy.serve import DataPlane
+from swapyard.scheduling.machine import RETRY_LATER
 from swapyard.types import ModelId, State
+from swapyard.web import asgi
 from swapyard.web.front import Front
-from swapyard.web.server import App, Listener, Scope
+from swapyard.web.server import Listener, Reply, Request
 
 SHUTDOWN_GRACE = 30.0
 """Seconds that leases may take to end, and processes to stop, all together."""
@@ -119,7 +123,8 @@ class Program:
         self._build = build
         self._watchers = Watchers()
         self._listener = Listener(
-            Front(self.data.find, cast(App, build_control_plane(self._services(build))), self._log_access),
+            Front(self.data.find, asgi.handler(cast(asgi.App, build_control_plane(self._services(build))))),
+            self._log_access,
             tls,
         )
         self._stop = asyncio.Event()
@@ -194,11 +199,20 @@ class Program:
         self.logs.close_followers()
         asyncio.get_running_loop().call_later(LAST_WORDS, self._watchers.cut)
         if not await self._done_in_time(self._listener.drained(), deadline):
-            self._listener.abort()
-            await self._listener.drained()
+            await self._cut_off()
         # Each model has its own grace, but no longer than the program's.
         if not await self._done_in_time(self.dispatcher.unload(self._all_models()), deadline):
             await self.dispatcher.unload(self._all_models(), 0)
+
+    async def _cut_off(self) -> None:
+        """End the requests that are left; who reads is told why."""
+        refusal = RequestError(Fault.SHUTTING_DOWN, "shutting down", retry_after=RETRY_LATER)
+        self._listener.end_requests(refusal)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await self._listener.drained()
+        self._listener.abort()
+        await self._listener.drained()
 
     async def _done_in_time(self, work: Coroutine[Any, Any, None], deadline: float | None) -> bool:
         """Whether the work was done before the deadline and before a second signal; else it is cancelled."""
@@ -342,8 +356,9 @@ class Program:
             self.data.profile = profile
             self.bus.publish(notices.ProfileChanged(profile))
 
-    def _log_access(self, scope: Scope, seconds: float) -> None:
-        self.logs.log_soon(logging.INFO, observing.access_line(scope, seconds))
+    def _log_access(self, request: Request, reply: Reply, seconds: float) -> None:
+        if is_access_logged(request.path):
+            self.logs.log_soon(logging.INFO, observing.access_line(request, reply, seconds))
 
 
 def _is_compiled() -> bool:

@@ -280,6 +280,8 @@ class Settings(Section):
     capture_buffer: Whole = 5
     # Own key: MiB, the longest request body whose model is looked for inside it; 0 for no limit.
     request_body_limit: Whole = 0
+    # Own key: seconds that a client may be silent within a request body; 0 for no limit.
+    request_body_timeout: Seconds = 60
     # Own key: headers whose values are not stored in captures, in any case.
     capture_redact: Texts = _SECRET_HEADERS
     store: Annotated[StoreConfig | None, Optionally] = None

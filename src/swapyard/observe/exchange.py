@@ -29,8 +29,12 @@ _CONTENT = re.compile(
 
 
 class Phase(StrEnum):
-    """How far a request under way has come: in line, its model loads for it, an upstream has it."""
+    """How far a request under way has come.
 
+    Its body is read, it is queued, its model loads for it, an upstream has it.
+    """
+
+    RECEIVING = "receiving"
     QUEUED = "queued"
     LOADING = "loading"
     RELAYING = "relaying"
@@ -86,6 +90,7 @@ class Exchange:
         "parts",
         "path",
         "reader",
+        "received",
         "recorded_path",
         "remote_ip",
         "request_body",
@@ -142,6 +147,8 @@ class Exchange:
         self.waits: Waits | None = None
         # Ends this request on behalf of an operator; None while nothing can be ended.
         self.cancel: Callable[[], None] | None = None
+        # The model is known; for those who name it in the body, the body is complete.
+        self.received: float | None = None
         self.load_started: float | None = None
         self.granted: float | None = None
         self.upstream_asked: float | None = None
@@ -168,6 +175,16 @@ class Exchange:
         # Belongs to the observing thread from the first chunk on.
         self.reader: ReplyReader | None = None
 
+    def receiving(self) -> None:
+        """More of the body has to come before the model is known."""
+        self.hooks.moved(self)
+
+    def identified(self, model: str, requested: str) -> None:
+        """Who is to answer, and the name that the client used."""
+        self.model, self.requested = model, requested
+        self.received = self.hooks.clock()
+        self.hooks.moved(self)
+
     def waiting(self, waits: Waits) -> None:
         """The request has to wait from now on; it does until `granted` is set, or it ends."""
         self.waits = waits
@@ -181,6 +198,8 @@ class Exchange:
     @property
     def standing(self) -> tuple[Phase, str]:
         """What happens to the request now, and why it waits, "" if it does not."""
+        if self.received is None:
+            return Phase.RECEIVING, ""
         if self.waits is None or self.granted is not None:
             return Phase.RELAYING, ""
         return self.waits()

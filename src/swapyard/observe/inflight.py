@@ -64,11 +64,11 @@ class InflightList:
         return len(self._exchanges)
 
     def begin(self, exchange: Exchange) -> None:
+        """List it; watchers are told when it moves, which is at once for nearly every request."""
         self._exchanges[exchange.id] = exchange
-        self._upsert(exchange)
 
     def moved(self, exchange: Exchange) -> None:
-        """It has to wait from now on, or its answer begins."""
+        """Its body is awaited, its model is known, it has to wait, or its answer begins."""
         if exchange.id in self._exchanges:
             self._upsert(exchange)
 

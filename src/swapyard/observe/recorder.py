@@ -98,7 +98,7 @@ class Recorder:
         *,
         method: str,
         path: str,
-        model: str,
+        model: str = "",
         requested: str = "",
         recorded_path: str | None = None,
         headers: Headers = (),
@@ -109,7 +109,7 @@ class Recorder:
         parts: Parts = Parts.ALL,
         cancel: Callable[[], None] | None = None,
     ) -> Exchange:
-        """Note that a request has arrived.
+        """Note that a request has arrived; the exchange is told when its model is known.
 
         `path` is shown while it is under way, `recorded_path` (the same if None) is recorded, `parts` are
         captured.  `requested` is the name the client used, `key` a label (`key_label`), never a key.  Only
@@ -158,6 +158,11 @@ class Recorder:
             self._request_bodies_bytes -= len(exchange.request_body)
         if exchange.metered:
             self._hand_over_last(exchange)
+
+    def forget(self, exchange: Exchange) -> None:
+        """Leave no record of a request that is none of a model's."""
+        exchange.metered = False
+        self.end(exchange)
 
     def cancel(self, inflight_id: str) -> bool:
         """End a request that is under way on an operator's word; False if there is none of that id."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import mmap
+import os
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from typing import IO, Any, Self
+from collections.abc import Iterable, Iterator
+from typing import IO, Self
 
-from swapyard.errors import Fault, RequestError, SwapyardError
+from swapyard.errors import Fault, RequestError
 from swapyard.proxy.json_scan import let_go
 from swapyard.proxy.splice import Spliced
+from swapyard.web.messages import BODY_TIMEOUT, Request
 
 IN_MEMORY_BYTES = 1024 * 1024
 """The request body that is kept in memory; a longer one lies in an unlinked temporary file."""
@@ -20,11 +24,10 @@ CHUNK_BYTES = 64 * 1024
 RESIDENT_BYTES = 8 * 1024 * 1024
 """How much of a mapped file may stay in memory while it is sent."""
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+log = logging.getLogger(__name__)
 
-
-class ClientLeft(SwapyardError):  # noqa: N818 - a fact about the client, not a failure of ours
-    """The client closed its connection before its request had arrived completely."""
+_FOR_LACK_OF_MEANS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that may be over in a moment; other errors of a temporary file need somebody to act."""
 
 
 class Body:
@@ -94,59 +97,91 @@ class Body:
 
 
 class BodyReader:
-    """Reads bodies from ASGI; `limit_bytes` is the request body limit, 0 for none."""
+    """Reads bodies; `limit_bytes` is the request body limit, 0 for none, `timeout` that of `Request.read`."""
 
-    def __init__(self, limit_bytes: int = 0) -> None:
+    def __init__(self, limit_bytes: int = 0, timeout: float = BODY_TIMEOUT) -> None:
         self._limit_bytes = limit_bytes
+        self.timeout = timeout
 
-    async def read(self, receive: Receive) -> Body:
-        """The whole body of the current request; whoever gets it closes it.
+    async def read(self, request: Request) -> Body:
+        """The whole body of this request; whoever gets it closes it.
 
-        Raises ClientLeft when the client goes before the end, RequestError (TOO_LARGE) beyond the limit.
+        Raises what `Request.read` raises; RequestError (TOO_LARGE) beyond the limit, (NO_SPACE, OVERLOADED)
+        when the system has no room for it.
         """
-        first, more = await self._receive(receive, 0)
-        if not more:
+        first = await self._receive(request, 0)
+        if request.is_complete and not request.has_unread:
             return Body(first)
         parts, length = [first], len(first)
-        while more and length <= IN_MEMORY_BYTES:
-            part, more = await self._receive(receive, length)
+        while length <= IN_MEMORY_BYTES:
+            part = await self._receive(request, length)
+            if not part:
+                return Body(b"".join(parts))
             parts.append(part)
             length += len(part)
-        if length <= IN_MEMORY_BYTES:
-            return Body(b"".join(parts))
-        with tempfile.TemporaryFile(prefix="swapyard-body-") as file:
-            file.writelines(parts)
+        with _temporary_file() as file:
+            _write(file, parts)
             parts.clear()
-            while more:
-                part, more = await self._receive(receive, length)
-                file.write(part)
+            while part := await self._receive(request, length):
+                _write(file, (part,))
                 length += len(part)
             return Body(_mapped(file))
 
-    async def _receive(self, receive: Receive, so_far: int) -> tuple[bytes, bool]:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
-        part = message.get("body", b"")
+    async def _receive(self, request: Request, so_far: int) -> bytes:
+        part = await request.read(self.timeout)
         if self._limit_bytes and so_far + len(part) > self._limit_bytes:
             raise RequestError(
                 Fault.TOO_LARGE, f"the request body is larger than the limit of {self._limit_bytes} bytes"
             )
-        return bytes(part), bool(message.get("more_body", False))
+        return part
 
 
 def _gathered(segments: tuple[bytes | memoryview, ...], length: int) -> bytes | mmap.mmap:
     if length <= IN_MEMORY_BYTES:
         return b"".join(segments)
-    with tempfile.TemporaryFile(prefix="swapyard-body-") as file:
-        file.writelines(segments)
+    with _temporary_file() as file:
+        _write(file, segments)
         return _mapped(file)
 
 
+def _temporary_file() -> IO[bytes]:
+    """Without a buffer: what cannot be written is known at once, not when the file is closed."""
+    try:
+        return tempfile.TemporaryFile(prefix="swapyard-body-", buffering=0)
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+def _write(file: IO[bytes], parts: Iterable[bytes | memoryview]) -> None:
+    try:
+        for part in parts:
+            view = memoryview(part)
+            while len(view):
+                view = view[file.write(view) :]
+    except OSError as error:
+        raise _no_room(error) from error
+
+
 def _mapped(file: IO[bytes]) -> mmap.mmap:
-    file.flush()
-    # The mapping holds the (already unlinked) file by a descriptor of its own.
-    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        # The mapping holds the (already unlinked) file by a descriptor of its own.
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+def _no_room(error: OSError) -> RequestError:
+    """What a client is told, and the log, when a long body finds no place."""
+    why = os.strerror(error.errno).lower() if error.errno else str(error)
+    try:
+        where = tempfile.gettempdir()
+    except OSError:
+        where = "any temporary directory"
+    message = f"no room for the request body in {where}: {why}"
+    log.error(message)
+    if error.errno in _FOR_LACK_OF_MEANS:
+        return RequestError(Fault.OVERLOADED, message, retry_after=1)
+    return RequestError(Fault.NO_SPACE, message)
 
 
 def _unmap(mapping: mmap.mmap) -> None:

@@ -15,8 +15,9 @@ import httptools
 
 from swapyard.errors import Fault, UpstreamError
 from swapyard.proxy.answers import Answer, Stage
-from swapyard.proxy.headers import Headers, first, is_websocket, tokens
+from swapyard.proxy.headers import Headers
 from swapyard.proxy.sending import Payload, Sender, small
+from swapyard.web.fields import first, is_websocket, tokens
 
 HEAD_LIMIT_BYTES = 1024 * 1024
 """Longest status line plus headers of an answer."""

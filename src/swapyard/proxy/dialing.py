@@ -16,6 +16,7 @@ from swapyard.config.schema import Timeouts
 from swapyard.errors import Fault, UpstreamError
 from swapyard.proxy.connection import Connection, cause
 from swapyard.proxy.proxies import ForwardProxy, proxy_for
+from swapyard.web.wire import ask_if_alive
 
 NO_LIMIT = 24 * 3600.0
 """Stands for "no limit" where a timeout cannot be left out: seconds."""
@@ -176,7 +177,7 @@ async def _connect(address: Address, keepalive: float) -> socket.socket:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Before connecting: macOS refuses options once the other side has closed.
-        _keep_alive(sock, keepalive)
+        ask_if_alive(sock, keepalive)
         await asyncio.get_running_loop().sock_connect(sock, where)
     except BaseException:
         sock.close()
@@ -205,17 +206,6 @@ async def _through(sock: socket.socket, proxy: ForwardProxy, peer: str) -> None:
     except BaseException:
         sock.close()
         raise
-
-
-def _keep_alive(sock: socket.socket, seconds: float) -> None:
-    if seconds <= 0:
-        return
-    whole = max(1, round(seconds))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # TCP_KEEPALIVE is what macOS calls TCP_KEEPIDLE.
-    for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), whole)
 
 
 def _network_cause(error: OSError) -> str:

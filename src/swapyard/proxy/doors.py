@@ -9,13 +9,13 @@ from urllib.parse import quote, unquote
 
 from swapyard.config.schema import COMFYUI_MODEL
 from swapyard.errors import Fault, RequestError
-from swapyard.proxy import headers, identify, resolve, routes
-from swapyard.proxy.body import Body, ClientLeft
+from swapyard.proxy import identify, resolve, routes
+from swapyard.proxy.body import Body
 from swapyard.proxy.generation import Generation
 from swapyard.proxy.resolve import Asked, Target
 from swapyard.proxy.routes import Route
 from swapyard.proxy.sending import StreamedBody
-from swapyard.web.server import Receive, Scope
+from swapyard.web.messages import Request
 
 LONGEST_NAME = 2048
 """Characters of a path in which its leading name is looked for: every slash among them is tried."""
@@ -41,34 +41,34 @@ class Door:
     path_is_ignored: bool
 
 
-def upstream(scope: Scope, generation: Generation, profile: str | None) -> Door | Moved:
+def upstream(request: Request, generation: Generation, profile: str | None) -> Door | Moved:
     """Whom `/upstream/<model>/…` leads to.  RequestError (NOT_FOUND) when it names no model."""
-    raw = scope["raw_path"].decode("latin-1").removeprefix(routes.UPSTREAM.path)
+    raw = request.raw_path.decode("latin-1").removeprefix(routes.UPSTREAM.path)
     raw = _meant(raw, generation, profile)
-    query: bytes = scope["query_string"]
+    query = request.query
     found = split_path(raw, _names_of(generation))
     if found is None:
         raise RequestError(Fault.NOT_FOUND, "model not found")
     name, rest = found
     if not rest:
         location = f"{routes.UPSTREAM.path}{quote(name)}/"
-        status = 301 if scope["method"] in ("GET", "HEAD") else 308
+        status = 301 if request.method in ("GET", "HEAD") else 308
         return Moved(status, f"{location}?{query.decode('latin-1')}" if query else location)
     path = unquote(rest)
     stream = identify.identify("GET", "", query, b"").stream
     target = Target(name, name, stream, rest.encode("latin-1"), query, Body())
     resolve.find(target, generation)
-    row = routes.find(scope["method"], path)
+    row = routes.find(request.method, path)
     route = row if isinstance(row, Route) and row.methods else None
     return Door(target, path, route, generation.config.upstream.ignores(path))
 
 
-def comfyui(scope: Scope, generation: Generation) -> Target:
+def comfyui(request: Request, generation: Generation) -> Target:
     """The one model that has a path of its own.  RequestError (NOT_FOUND) when there is none."""
     if COMFYUI_MODEL not in generation.config.models:
         raise RequestError(Fault.NOT_FOUND, f"local model {COMFYUI_MODEL} not found")
-    rest = scope["raw_path"].removeprefix(routes.COMFYUI.path.rstrip("/").encode())
-    target = Target(COMFYUI_MODEL, COMFYUI_MODEL, False, rest, scope["query_string"], Body())
+    rest = request.raw_path.removeprefix(routes.COMFYUI.path.rstrip("/").encode())
+    target = Target(COMFYUI_MODEL, COMFYUI_MODEL, False, rest, request.query, Body())
     target.local = COMFYUI_MODEL
     return target
 
@@ -84,23 +84,16 @@ def shorten(target: Target, asked: Asked, generation: Generation) -> None:
     target.query, target.body = asked.query, asked.body
 
 
-def streamed_body(scope: Scope, receive: Receive) -> StreamedBody | bytes:
-    """The body as it comes, unread; b"" when the request has none."""
-    length = headers.first(scope["headers"], b"content-length")
-    chunked = headers.first(scope["headers"], b"transfer-encoding") is not None
-    if not chunked and (length is None or length == b"0"):
+def streamed_body(request: Request, timeout: float) -> StreamedBody | bytes:
+    """The body as it comes, unread; b"" when the request has none.  `timeout` is that of `Request.read`."""
+    if request.length == 0:
         return b""
-    return StreamedBody(_chunks(receive), None if length is None else int(length))
+    return StreamedBody(_chunks(request, timeout), request.length)
 
 
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
-        yield message.get("body", b"")
-        more = message.get("more_body", False)
+async def _chunks(request: Request, timeout: float) -> AsyncIterator[bytes]:
+    while chunk := await request.read(timeout):
+        yield chunk
 
 
 def _meant(raw: str, generation: Generation, profile: str | None) -> str:

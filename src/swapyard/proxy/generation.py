@@ -49,7 +49,7 @@ def build(config: Config, environ: Environ, before: Generation | None = None) ->
         keys=Keys(config.api_keys),
         own_keys=frozenset(config.api_keys or ()),
         peers={id: _peer(id, settings, environ, before) for id, settings in config.peers.items()},
-        bodies=BodyReader(config.request_body_limit * MIB),
+        bodies=BodyReader(config.request_body_limit * MIB, config.request_body_timeout),
         selectors={id: _selector(id, config, before) for id in config.selectors},
         priorities={model: str(config.priority(model)) for model in config.models}
         if config.routing.scheduler.use == "fifo"

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import msgspec
+
+from swapyard.web.fields import first, has_token, is_event_stream, is_websocket, tokens
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -89,7 +91,7 @@ def request_headers(
             kept = _replaced(kept, b"x-forwarded-for", b", ".join(addresses))
         else:
             kept.append((b"x-forwarded-for", client))
-    if b"te" in present and _has_token(headers, b"te", b"trailers"):
+    if b"te" in present and has_token(headers, b"te", b"trailers"):
         kept.append((b"te", b"trailers"))
     if b"upgrade" in present and is_websocket(headers):
         kept += ((b"connection", b"Upgrade"), (b"upgrade", b"websocket"))
@@ -113,37 +115,6 @@ def switching_headers(headers: Headers) -> Headers:
     """The headers of a 101 answer as the client gets them: the upgrade is put back."""
     protocol = first(headers, b"upgrade") or b"websocket"
     return [*response_headers(headers), (b"connection", b"Upgrade"), (b"upgrade", protocol)]
-
-
-def is_websocket(headers: Headers) -> bool:
-    """Whether a request asks for a websocket, or a 101 agrees: tokens, any case, comma lists and repeats."""
-    if first(headers, b"upgrade") is None:
-        return False
-    return _has_token(headers, b"upgrade", b"websocket") and _has_token(headers, b"connection", b"upgrade")
-
-
-def is_event_stream(headers: Headers) -> bool:
-    """Whether the Content-Type of an answer says that it is a stream of server-sent events."""
-    return b"text/event-stream" in (first(headers, b"content-type") or b"").lower()
-
-
-def first(headers: Headers, name: bytes) -> bytes | None:
-    """The first value under this lower-case name, None when there is none."""
-    for key, value in headers:
-        if key == name:
-            return value
-    return None
-
-
-def tokens(headers: Headers, name: bytes) -> Iterator[bytes]:
-    """The members of a comma list, trimmed, over all headers of this name."""
-    for key, value in headers:
-        if key == name:
-            yield from (token for part in value.split(b",") if (token := part.strip()))
-
-
-def _has_token(headers: Headers, name: bytes, wanted: bytes) -> bool:
-    return any(token.partition(b";")[0].rstrip().lower() == wanted for token in tokens(headers, name))
 
 
 def _and_listed(gone: frozenset[bytes], headers: Headers) -> frozenset[bytes]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from swapyard.dispatcher import Lease
-from swapyard.proxy.reply import Reply
+from swapyard.proxy.reply import ModelReply
 from swapyard.web import sse
 
 TYPED_CHARACTERS = 5
@@ -53,7 +53,9 @@ class Expectation:
 class LoadingText:
     """Says that a model loads, where in line the request is, and how long it may take."""
 
-    def __init__(self, model: str, lease: Lease, reply: Reply, expected: Callable[[], Expectation]) -> None:
+    def __init__(
+        self, model: str, lease: Lease, reply: ModelReply, expected: Callable[[], Expectation]
+    ) -> None:
         self._model = model
         self._lease = lease
         self._reply = reply
@@ -115,7 +117,7 @@ class LoadingText:
         return REMARKS[(self._lease.ticket + self._remarks) % len(REMARKS)]
 
     async def _say(self, text: str) -> None:
-        if self._reply.link.congested:
+        if self._reply.congested:
             return
         choice = {"index": 0, "delta": {"reasoning_content": text}, "finish_reason": None}
         chunk = {
@@ -128,7 +130,7 @@ class LoadingText:
         await self._reply.insert(sse.data(chunk))
 
 
-async def heartbeats_until_granted(lease: Lease, reply: Reply, every: float = HEARTBEAT_SECONDS) -> None:
+async def heartbeats_until_granted(lease: Lease, reply: ModelReply, every: float = HEARTBEAT_SECONDS) -> None:
     """Comments that no client sees, so that nothing between it and us gives up on a silent connection.
 
     The first one goes out at once: whoever has to wait at all gets an event stream with status 200.
@@ -136,6 +138,6 @@ async def heartbeats_until_granted(lease: Lease, reply: Reply, every: float = HE
     assert lease.waiting is not None
     await reply.begin_stream()
     while not lease.waiting.done():
-        if not reply.link.congested:
+        if not reply.congested:
             await reply.insert(sse.HEARTBEAT)
         await asyncio.wait({lease.waiting}, timeout=every)

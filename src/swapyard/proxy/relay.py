@@ -7,10 +7,11 @@ import msgspec
 from swapyard.errors import Fault, UpstreamError
 from swapyard.observe.exchange import Exchange
 from swapyard.proxy.body import Body
-from swapyard.proxy.headers import is_event_stream, response_headers, switching_headers
-from swapyard.proxy.reply import Reply
+from swapyard.proxy.headers import response_headers, switching_headers
+from swapyard.proxy.reply import ModelReply
 from swapyard.proxy.tunnel import Tunnel
 from swapyard.proxy.upstreams import Answer, Upstream, UpstreamRequest
+from swapyard.web.fields import is_event_stream
 
 WRAPPED_LIMIT_BYTES = 1024 * 1024
 """Longest answer of an upstream that is passed on as one event inside a stream that we began."""
@@ -23,7 +24,7 @@ CAPTURED_REQUEST_BYTES = 8 * 1024 * 1024
 
 
 async def relay(
-    upstream: Upstream, request: UpstreamRequest, reply: Reply, exchange: Exchange | None
+    upstream: Upstream, request: UpstreamRequest, reply: ModelReply, exchange: Exchange | None
 ) -> None:
     """Ask the upstream and pass its answer on.
 
@@ -41,7 +42,7 @@ async def relay(
             await _pass_on(answer, reply)
 
 
-async def _pass_on(answer: Answer, reply: Reply) -> None:
+async def _pass_on(answer: Answer, reply: ModelReply) -> None:
     """What is there of the body when the headers are leaves together with them."""
     chunk, last = answer.take(), answer.ended
     await reply.start(answer.status, response_headers(answer.headers), chunk, last=last)
@@ -49,7 +50,7 @@ async def _pass_on(answer: Answer, reply: Reply) -> None:
         await _copy(answer, reply)
 
 
-async def _copy(answer: Answer, reply: Reply) -> None:
+async def _copy(answer: Answer, reply: ModelReply) -> None:
     """Chunks that arrived in one read leave in one write; the client's pace is the upstream's pace."""
     while chunk := await answer.read():
         last = answer.ended
@@ -59,7 +60,7 @@ async def _copy(answer: Answer, reply: Reply) -> None:
     await reply.write(b"", last=True)
 
 
-async def _continue(answer: Answer, reply: Reply) -> None:
+async def _continue(answer: Answer, reply: ModelReply) -> None:
     """Put the answer behind the stream that we began: events as they are, anything else as one event."""
     if answer.status < 400 and is_event_stream(answer.headers):
         await _copy(answer, reply)
@@ -84,7 +85,7 @@ def _is_object(body: bytes) -> bool:
     return True
 
 
-async def _switch(answer: Answer, reply: Reply) -> None:
+async def _switch(answer: Answer, reply: ModelReply) -> None:
     """An upgrade was agreed: from here on bytes flow both ways until either side ends."""
     upstream, from_upstream = answer.tunnel()
     client, from_client = reply.take_over(101, switching_headers(answer.headers))

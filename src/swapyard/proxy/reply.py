@@ -1,4 +1,4 @@
-"""The answer on its way to the client: an upstream's, a refusal of our own, or a stream that we began."""
+"""What the client of a model gets: an upstream's answer, a refusal of our own, or a stream that we began."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from swapyard.errors import RequestError
-from swapyard.proxy.headers import Headers, is_event_stream
 from swapyard.web import errors, sse
-from swapyard.web.server import Link, Scope, Send
+from swapyard.web.fields import is_event_stream
+from swapyard.web.messages import Headers, Reply, Request
 
 if TYPE_CHECKING:
     from swapyard.observe.exchange import Exchange
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 ANTHROPIC_PATHS = ("/messages", "/messages/count_tokens")
 
 
-class Reply:
+class ModelReply:
     """Where the bytes go, and how far they have come; tells the exchange what went out."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._send = send
-        self.link: Link = scope["link"]
-        path: str = scope["path"]
-        self._anthropic = path.endswith(ANTHROPIC_PATHS)
-        self._fields: dict[bytes, bytes] = scope["fields"]
+    def __init__(self, request: Request, reply: Reply) -> None:
+        self.request = request
+        self._reply = reply
+        self._anthropic = request.path.endswith(ANTHROPIC_PATHS)
         self._exchange: Exchange | None = None
         # We answered 200 with an event stream before the upstream said anything.
         self.is_ours = False
@@ -35,7 +33,7 @@ class Reply:
     def record(self, exchange: Exchange) -> None:
         """From here on what goes out is noted in `exchange`."""
         self._exchange = exchange
-        self.link.scope["request_id"] = exchange.request_id
+        self.request.id = exchange.request_id
 
     async def start(self, status: int, headers: Headers, chunk: bytes = b"", *, last: bool = False) -> None:
         """Status and headers, together with the first bytes of the upstream's answer if they are there."""
@@ -48,18 +46,30 @@ class Reply:
         if self._exchange is not None:
             self._exchange.answered(status, headers)
         self._note(chunk)
-        if self.link.congested:
-            await self.link.room()
-        self.link.start(status, headers, chunk, last=last)
+        if self._reply.congested:
+            await self._reply.room()
+        self._reply.start(status, headers, chunk, last=last)
 
     def take_over(self, status: int, headers: Headers) -> tuple[asyncio.Transport, bytes]:
         """Answer an upgrade: the client's transport and what it already sent are the caller's now."""
         if self._exchange is not None:
             self._exchange.answered(status, headers)
-        return self.link.take_over(status, headers)
+        return self._reply.take_over(status, headers)
 
-    async def redirect(self, status: int, location: str) -> None:
-        await errors.redirect(self._send, status, location)
+    @property
+    def congested(self) -> bool:
+        """Whether the client reads more slowly than we write; what need not be said is better left unsaid."""
+        return self._reply.congested
+
+    def informational(self, status: int, headers: Headers) -> None:
+        """Pass a 1xx answer on."""
+        self._reply.informational(status, headers)
+
+    def redirect(self, status: int, location: str) -> None:
+        errors.redirect(self._reply, status, location)
+
+    def answer_plainly(self, status: int, text: str, headers: Headers) -> None:
+        errors.answer_plainly(self._reply, status, text, headers)
 
     async def begin_stream(self) -> None:
         """Answer with an event stream of our own, to be continued by the upstream's."""
@@ -69,17 +79,17 @@ class Reply:
     async def write(self, chunk: bytes, *, last: bool = False) -> None:
         """Bytes of the upstream's answer."""
         self._note(chunk)
-        if self.link.congested:
-            await self.link.room()
-        self.link.write(chunk, last=last)
+        if self._reply.congested:
+            await self._reply.room()
+        self._reply.write(chunk, last=last)
 
     async def insert(self, event: bytes, *, last: bool = False) -> None:
         """Bytes of our own inside a stream."""
         if self._exchange is not None:
             self._exchange.inserted(event)
-        if self.link.congested:
-            await self.link.room()
-        self.link.write(event, last=last)
+        if self._reply.congested:
+            await self._reply.room()
+        self._reply.write(event, last=last)
 
     async def refuse(self, error: RequestError) -> None:
         """End with an error, as well as what has already gone out allows.
@@ -88,10 +98,10 @@ class Reply:
         proper end.  3. an upstream's stream: an error event, then the connection is cut.  4. else it is cut
         at once.  5. everything has gone out: nothing is left to say.
         """
-        if self.link.answered:
+        if self._reply.has_ended:
             return
-        if not self.link.started:
-            accept = self._fields.get(b"accept", b"").decode("latin-1")
+        if not self._reply.has_started:
+            accept = self.request.fields.get(b"accept", b"").decode("latin-1")
             status, headers, body = errors.render(error, accept, anthropic=self._anthropic)
             await self.start(status, headers)
             await self.insert(body, last=True)
@@ -102,7 +112,7 @@ class Reply:
             return
         if self._is_stream:
             await self.insert(self._end_of_event() + event)
-        self.link.cut()
+        self._reply.cut()
 
     def _note(self, chunk: bytes) -> None:
         if chunk:

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 
 from swapyard.dispatcher import Dispatcher, Lease, Loaded
-from swapyard.errors import Fault, RequestError, UpstreamError
+from swapyard.errors import ClientDisconnected, Fault, RequestError, UpstreamError
 from swapyard.observe.activity import CLIENT_LEFT
 from swapyard.observe.exchange import Exchange, Phase
 from swapyard.observe.recorder import Recorder
 from swapyard.proxy import doors, headers, resolve, routes
-from swapyard.proxy.body import ClientLeft
+from swapyard.proxy.doors import Door
 from swapyard.proxy.generation import Generation
 from swapyard.proxy.loading import Expectation, LoadingText, heartbeats_until_granted
 from swapyard.proxy.local import LocalUpstreams
 from swapyard.proxy.relay import not_reached, relay
-from swapyard.proxy.reply import Reply
+from swapyard.proxy.reply import ModelReply
 from swapyard.proxy.resolve import Target
 from swapyard.proxy.routes import MethodNotAllowed, Route
 from swapyard.proxy.sending import Payload
 from swapyard.proxy.upstreams import UpstreamRequest
-from swapyard.proxy.visit import Cancellation, Visit
+from swapyard.proxy.visit import Visit
 from swapyard.types import ModelId, State
-from swapyard.web import errors
-from swapyard.web.server import App, Receive, Scope, Send
+from swapyard.web.messages import Handler, Reply, Request
 
 Enter = Callable[[Visit], Awaitable[None]]
+
+CLIENT_DISCONNECTED = "client disconnected"
 
 
 class DataPlane:
@@ -42,124 +43,148 @@ class DataPlane:
         self._dispatcher = dispatcher
         self._recorder = recorder
         self._clock = clock
-        self._inferences: dict[tuple[str, str], App] = {
+        self._inferences: dict[tuple[str, str], Handler] = {
             (method, row.path): partial(self._let_in, partial(self._inference, row))
             for row in routes.ROUTES
             for method in row.methods
         }
 
-    def find(self, scope: Scope) -> App | None:
+    def find(self, request: Request) -> Handler | None:
         """Who serves this request; None for the paths of the control plane."""
-        method = scope["method"]
-        inference = self._inferences.get((method, scope["path"]))
+        inference = self._inferences.get((request.method, request.path))
         if inference is not None:
             return inference
-        row = routes.find(method, scope["path"])
+        enter = self._entrance(request)
+        return None if enter is None else partial(self._let_in, enter)
+
+    def _entrance(self, request: Request) -> Enter | None:
+        row = routes.find(request.method, request.path)
         if isinstance(row, MethodNotAllowed):
             return partial(_method_not_allowed, row.allowed)
         # Only what is not in the table word for word can be in need of cleaning.
-        moved = routes.redirect(method, scope["raw_path"].decode("latin-1"))
+        moved = routes.redirect(request.method, request.raw_path.decode("latin-1"))
         if moved is not None:
             return partial(_redirect, moved.status, moved.path)
         if row is None:
             return None
-        return partial(self._let_in, self._upstream if row is routes.UPSTREAM else self._comfyui)
+        return self._upstream if row is routes.UPSTREAM else self._comfyui
 
-    async def _let_in(self, enter: Enter, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _let_in(self, enter: Enter, request: Request, reply: Reply) -> None:
         """Whoever has no business here is refused before anything is read."""
-        reply = Reply(scope, send)
+        answer = ModelReply(request, reply)
         generation, profile = self.generation, self.profile
         try:
-            caller = generation.keys.admit(scope["headers"])
-            is_websocket = b"upgrade" in scope["fields"] and headers.is_websocket(scope["headers"])
-            await enter(Visit(scope, receive, reply, generation, profile, caller, is_websocket))
+            caller = generation.keys.admit(request.headers)
+            await enter(Visit(request, answer, generation, profile, caller))
         except RequestError as error:
-            await reply.refuse(error)
-        except ClientLeft:
-            return
+            await answer.refuse(error)
 
     # Three entrances: the model's name is in the request, in the path, or fixed
 
     async def _inference(self, route: Route, visit: Visit) -> None:
-        with await visit.generation.bodies.read(visit.receive) as body:
-            asked = resolve.Asked(visit.method, visit.content_type, visit.scope["query_string"], body)
+        exchange = self._begin(visit, route, visit.request.path)
+        await self._recorded(visit, exchange, self._named_within(route, visit, exchange))
+
+    async def _named_within(self, route: Route, visit: Visit, exchange: Exchange) -> None:
+        request, generation = visit.request, visit.generation
+        if not request.is_complete:
+            exchange.receiving()
+        with await generation.bodies.read(request) as body:
+            asked = resolve.Asked(request.method, visit.content_type, request.query, body)
             target = resolve.resolve(
-                route, asked, visit.generation, visit.profile, self._state, websocket=visit.is_websocket
+                route, asked, generation, visit.profile, self._state, websocket=request.wants_websocket
             )
             try:
                 with target.body:
-                    await self._recorded(visit, target, route, visit.scope["path"], target.body)
+                    await self._identified(visit, target, target.body, exchange)
             finally:
                 target.release()
 
     async def _upstream(self, visit: Visit) -> None:
-        door = doors.upstream(visit.scope, visit.generation, visit.profile)
+        door = doors.upstream(visit.request, visit.generation, visit.profile)
         if isinstance(door, doors.Moved):
-            await visit.reply.redirect(door.status, door.location)
+            visit.reply.redirect(door.status, door.location)
             return
-        target = door.target
+        route = door.route
+        exchange = None if route is None else self._begin(visit, route, door.rest)
+        await self._recorded(visit, exchange, self._named_by_path(door, visit, exchange))
+
+    async def _named_by_path(self, door: Door, visit: Visit, exchange: Exchange | None) -> None:
+        target, request, generation = door.target, visit.request, visit.generation
         if target.local is not None and door.path_is_ignored:
             self._must_be_ready(target.local, "path matches upstream.ignorePaths")
         is_captured = door.route is not None and door.route.metered
-        if is_captured or doors.needs_shortening(target, visit.generation):
-            with await visit.generation.bodies.read(visit.receive) as body:
-                asked = resolve.Asked(visit.method, visit.content_type, target.query, body)
-                doors.shorten(target, asked, visit.generation)
+        if is_captured or doors.needs_shortening(target, generation):
+            if exchange is not None and not request.is_complete:
+                exchange.receiving()
+            with await generation.bodies.read(request) as body:
+                asked = resolve.Asked(request.method, visit.content_type, target.query, body)
+                doors.shorten(target, asked, generation)
                 with target.body:
-                    await self._recorded(visit, target, door.route, door.rest, target.body)
+                    await self._identified(visit, target, target.body, exchange)
             return
-        body_as_it_comes = doors.streamed_body(visit.scope, visit.receive)
-        await self._recorded(visit, target, door.route, door.rest, body_as_it_comes)
+        body_as_it_comes = doors.streamed_body(request, generation.bodies.timeout)
+        await self._identified(visit, target, body_as_it_comes, exchange)
 
     async def _comfyui(self, visit: Visit) -> None:
-        target = doors.comfyui(visit.scope, visit.generation)
-        if visit.scope["path"] != routes.COMFYUI.path:
+        target = doors.comfyui(visit.request, visit.generation)
+        if visit.request.path != routes.COMFYUI.path:
             self._must_be_ready(target.local, "only /comfyui/ can start it")
-        body_as_it_comes = doors.streamed_body(visit.scope, visit.receive)
-        await self._recorded(visit, target, None, visit.scope["path"], body_as_it_comes)
+        body_as_it_comes = doors.streamed_body(visit.request, visit.generation.bodies.timeout)
+        await self._recorded(visit, None, self._identified(visit, target, body_as_it_comes, None))
 
     # From here on all go the same way
 
-    async def _recorded(
-        self, visit: Visit, target: Target, route: Route | None, path: str, payload: Payload
-    ) -> None:
-        """Serve, and leave exactly one record of it, whatever becomes of it, if the route has one."""
-        if route is None:
-            await self._serve(visit, target, payload, None)
-            return
-        cancellation = Cancellation(visit.reply.link.task)
+    def _begin(self, visit: Visit, route: Route, path: str) -> Exchange:
+        request = visit.request
         exchange = self._recorder.begin(
-            method=visit.method,
+            method=request.method,
             path=path,
             recorded_path=route.upstream_path,
-            model=target.model,
-            requested=target.requested,
-            headers=visit.scope["headers"],
+            headers=request.headers,
             remote_ip=visit.client_address,
             key=visit.caller.key,
             metered=route.metered,
             parts=route.stored,
-            cancel=cancellation,
+            cancel=visit.cancel,
         )
-        exchange.metadata.update(target.metadata)
         visit.reply.record(exchange)
+        return exchange
+
+    async def _recorded(
+        self, visit: Visit, exchange: Exchange | None, work: Coroutine[None, None, None]
+    ) -> None:
+        """Serve, and leave exactly one record of it, whatever becomes of it, if there is an exchange."""
         status: int | None = None
         error = ""
         try:
-            await self._serve(visit, target, payload, exchange)
+            await work
         except RequestError as refusal:
             error = refusal.message
             await visit.reply.refuse(refusal)
-        except ClientLeft:
-            status, error = CLIENT_LEFT, "the client left"
+            if refusal.fault is Fault.NO_MODEL and exchange is not None:
+                self._recorder.forget(exchange)
+        except ClientDisconnected:
+            status, error = CLIENT_LEFT, CLIENT_DISCONNECTED
         except asyncio.CancelledError:
-            if not cancellation.taken_back():
-                status, error = CLIENT_LEFT, _why_cancelled(visit)
+            cause = visit.request.cause_of_end()
+            if cause is None:
+                disconnected = visit.request.client_disconnected
+                status, error = CLIENT_LEFT, CLIENT_DISCONNECTED if disconnected else "the program ended"
                 raise
-            error = "cancelled by the operator"
-            await visit.reply.refuse(RequestError(Fault.CANCELLED, error))
+            error = cause.message
+            await visit.reply.refuse(cause)
         finally:
-            self._recorder.end(exchange, status=status, error=error)
+            if exchange is not None:
+                self._recorder.end(exchange, status=status, error=error)
+
+    async def _identified(
+        self, visit: Visit, target: Target, payload: Payload, exchange: Exchange | None
+    ) -> None:
+        if exchange is not None:
+            exchange.metadata.update(target.metadata)
+            exchange.identified(target.model, target.requested)
+        await self._serve(visit, target, payload, exchange)
 
     async def _serve(self, visit: Visit, target: Target, payload: Payload, exchange: Exchange | None) -> None:
         if target.refusal is not None:
@@ -170,7 +195,7 @@ class DataPlane:
         model = target.local
         assert model is not None
         settings = visit.generation.config.models[model]
-        if visit.is_websocket and settings.compat.ignore_websockets:
+        if visit.request.wants_websocket and settings.compat.ignore_websockets:
             loaded = self._must_be_ready(model, "ignored websocket requests cannot start it")
             await self._ask_local(visit, target, payload, exchange, loaded)
             return
@@ -256,7 +281,7 @@ def _request(
     exchange: Exchange | None,
 ) -> UpstreamRequest:
     sent = headers.request_headers(
-        visit.scope["headers"],
+        visit.request.headers,
         towards,
         own_keys=visit.generation.own_keys,
         narrow_encoding=exchange is not None and exchange.metered,
@@ -267,23 +292,19 @@ def _request(
         sent.append((b"accept-encoding", b"identity"))
     path = target.path
     return UpstreamRequest(
-        visit.method.encode(),
+        visit.request.method.encode(),
         path + b"?" + target.query if target.query else path,
         sent,
         payload,
-        upgrade=visit.is_websocket,
-        on_informational=visit.reply.link.informational,
+        upgrade=visit.request.wants_websocket,
+        on_informational=visit.reply.informational,
     )
 
 
-def _why_cancelled(visit: Visit) -> str:
-    return "the client left" if visit.reply.link.client_left else "the program ended"
+async def _method_not_allowed(allowed: str, visit: Visit) -> None:
+    visit.reply.answer_plainly(405, "Method Not Allowed\n", [(b"allow", allowed.encode())])
 
 
-async def _method_not_allowed(allowed: str, _: Scope, __: Receive, send: Send) -> None:
-    await errors.send_plain(send, 405, "Method Not Allowed\n", [(b"allow", allowed.encode())])
-
-
-async def _redirect(status: int, path: str, scope: Scope, _: Receive, send: Send) -> None:
-    query = scope["query_string"].decode("latin-1")
-    await errors.redirect(send, status, f"{path}?{query}" if query else path)
+async def _redirect(status: int, path: str, visit: Visit) -> None:
+    query = visit.request.query.decode("latin-1")
+    visit.reply.redirect(status, f"{path}?{query}" if query else path)

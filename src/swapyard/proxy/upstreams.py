@@ -13,8 +13,9 @@ from swapyard.errors import Fault, RequestError
 from swapyard.proxy.answers import Answer, Stage
 from swapyard.proxy.connection import ClosedUnansweredError, Connection, OnInformational
 from swapyard.proxy.dialing import Dialer, parse_base_url
-from swapyard.proxy.headers import Headers, first
+from swapyard.proxy.headers import Headers
 from swapyard.proxy.sending import Payload, StreamedBody, can_be_sent_again, framing
+from swapyard.web.fields import first
 
 __all__ = [
     "Answer",

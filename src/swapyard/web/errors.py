@@ -5,14 +5,11 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from swapyard.errors import Fault, RequestError
-
-Headers = list[tuple[bytes, bytes]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+from swapyard.web.messages import Headers, Reply
 
 SOURCE = "llama-swap"
 """`src` of the envelope: clients tell our errors from an upstream's by this word, the original's."""
@@ -32,8 +29,10 @@ MEANINGS: dict[Fault, Meaning] = {
     Fault.NO_MODEL: Meaning(404, "not_found"),
     Fault.UNKNOWN_MODEL: Meaning(404, "not_found"),
     Fault.NOT_FOUND: Meaning(404, "not_found"),
+    Fault.REQUEST_TIMEOUT: Meaning(408, "request_timeout"),
     Fault.CONFLICT: Meaning(409, "conflict"),
     Fault.TOO_LARGE: Meaning(413, "request_too_large"),
+    Fault.HEAD_TOO_LARGE: Meaning(431, "header_too_large"),
     Fault.CONCURRENCY_LIMIT: Meaning(429, "concurrency_limit"),
     Fault.QUEUE_FULL: Meaning(429, "queue_full"),
     Fault.INTERNAL: Meaning(500, "internal_error"),
@@ -47,6 +46,8 @@ MEANINGS: dict[Fault, Meaning] = {
     Fault.BACKING_OFF: Meaning(503, "backing_off"),
     Fault.NOT_READY: Meaning(503, "service_unavailable"),
     Fault.GATEWAY_TIMEOUT: Meaning(504, "gateway_timeout"),
+    Fault.OVERLOADED: Meaning(503, "overloaded"),
+    Fault.NO_SPACE: Meaning(507, "insufficient_storage"),
 }
 
 OPENAI_TYPES = {401: "authentication_error", 403: "authentication_error", 429: "rate_limit_error"}
@@ -62,6 +63,9 @@ ANTHROPIC_TYPES = {
     504: "timeout_error",
 }
 """Source: Anthropic API reference, "Errors"; other statuses are api_error."""
+
+
+INTERNAL_ERROR = RequestError(Fault.INTERNAL, "internal error; the log has the details")
 
 
 def status_of(error: RequestError) -> int:
@@ -108,19 +112,13 @@ def render(error: RequestError, accept: str, *, anthropic: bool = False) -> tupl
     return status, headers, body
 
 
-async def send(send: Send, error: RequestError, accept: str, *, anthropic: bool = False) -> int:
-    """Answer with the error; returns the status."""
+def refuse(reply: Reply, error: RequestError, accept: str, *, anthropic: bool = False) -> None:
+    """Answer with the error."""
     status, headers, body = render(error, accept, anthropic=anthropic)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-    return status
+    reply.start(status, headers, body, last=True)
 
 
-async def send_internal_error(send_: Send) -> None:
-    await send(send_, RequestError(Fault.INTERNAL, "internal error; the log has the details"), "")
-
-
-async def send_plain(send: Send, status: int, text: str, headers: Headers | None = None) -> None:
+def answer_plainly(reply: Reply, status: int, text: str, headers: Headers | None = None) -> None:
     """The router's own answers (404, 405): plain text, not negotiated."""
     body = text.encode()
     head = [
@@ -129,11 +127,9 @@ async def send_plain(send: Send, status: int, text: str, headers: Headers | None
         (b"content-length", b"%d" % len(body)),
         *(headers or []),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": body})
+    reply.start(status, head, body, last=True)
 
 
-async def redirect(send: Send, status: int, location: str) -> None:
+def redirect(reply: Reply, status: int, location: str) -> None:
     headers = [(b"location", location.encode("latin-1", "replace")), (b"content-length", b"0")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
+    reply.start(status, headers, last=True)

@@ -980,7 +980,7 @@ export interface components {
              * Phase
              * @enum {string}
              */
-            phase: "queued" | "loading" | "relaying";
+            phase: "receiving" | "queued" | "loading" | "relaying";
             /** Request Id */
             request_id: string;
             /** Session */
