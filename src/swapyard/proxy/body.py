@@ -157,7 +157,8 @@ def _write(file: IO[bytes], parts: Iterable[bytes | memoryview]) -> None:
         for part in parts:
             view = memoryview(part)
             while len(view):
-                view = view[file.write(view) :]
+                written = file.write(view)
+                view = view[written:]
     except OSError as error:
         raise _no_room(error) from error
 
