@@ -31,6 +31,9 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	SWAPYARD_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group engine || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --group engine-anywhere || \
+	  echo "no prebuilt engine can be installed here; its tests will be skipped"
 	@touch $@
 
 wheel: $(STAMP) $(UI)

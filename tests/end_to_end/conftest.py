@@ -36,7 +36,7 @@ startPort: {start_port}
 logToStdout: both
 macros:
   server: '"{python}" -S -m tests.end_to_end.servers'
-  websocket_server: '"{python}" -m tests.end_to_end.servers'
+  packaged_server: '"{python}" -m tests.end_to_end.servers'
 """
 
 
