@@ -25,6 +25,18 @@ def test_a_free_port_is_found_free_at_once(run: Run, free_port: int) -> None:
     run(main)
 
 
+def test_an_event_loop_that_comes_late_does_not_take_a_free_port_for_a_taken_one(
+    run: Run, free_port: int
+) -> None:
+    async def main() -> None:
+        looking = asyncio.create_task(find_foreign_listener(f"http://localhost:{free_port}"))
+        await asyncio.sleep(0)
+        time.sleep(RELEASE_PATIENCE * 1.1)  # noqa: ASYNC251 - as fifty models do that start at once
+        assert await looking is None
+
+    run(main)
+
+
 def test_a_taken_port_is_named_with_its_owner(run: Run, free_port: int) -> None:
     async def main() -> None:
         with socket.create_server(("127.0.0.1", free_port)):
