@@ -8,11 +8,15 @@ STAMP  := $(VENV)/.installed
 CONFORMANCE ?= ../shared/conformance
 UI     := src/swapyard/web/ui/index.html
 
-.PHONY: help demo test check format conformance ui types check-ui test-ui screenshots bench wheel test-compiled clean
+# One process for each core; one that has nothing left to do takes tests from another.
+PYTEST := pytest --numprocesses auto --dist worksteal
+
+.PHONY: help demo test test-long check format conformance ui types check-ui test-ui screenshots bench wheel test-compiled clean
 
 help:
 	@echo "make demo         set up and run two demonstration models behind one address"
-	@echo "make test         set up and run the tests"
+	@echo "make test         set up and run the tests, on all cores (ARGS='tests/api -x')"
+	@echo "make test-long    the same with many more examples of each property, on asyncio as well as on uvloop"
 	@echo "make check        formatting, lint, types, import rules"
 	@echo "make format       mend formatting and what lint can mend"
 	@echo "make ui           build the web UI into the package"
@@ -31,6 +35,9 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	SWAPYARD_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group engine || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --group engine-anywhere || \
+	  echo "no prebuilt engine can be installed here; its tests will be skipped"
 	@touch $@
 
 wheel: $(STAMP) $(UI)
@@ -52,14 +59,17 @@ $(COMPILED)/.installed: $(STAMP) $(UI) pyproject.toml tools/compile_hook.py $(sh
 # The tests of what is compiled, and of everything that goes through it.
 test-compiled: $(COMPILED)/.installed
 	$(COMPILED)/bin/python -I tools/is_compiled.py
-	$(COMPILED)/bin/python -m pytest -m 'not engine' $(or $(ARGS),tests/api tests/app tests/end_to_end tests/observe \
+	$(COMPILED)/bin/python -m $(PYTEST) -m 'not engine' $(or $(ARGS),tests/api tests/app tests/end_to_end tests/observe \
 	  tests/proxy tests/scheduling tests/web tests/test_bus.py tests/test_dispatcher.py)
 
 demo: $(STAMP) $(UI)
 	@exec $(BIN)/swapyard demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m $(PYTEST) $(ARGS)
+
+test-long: $(STAMP)
+	$(BIN)/python -m $(PYTEST) --long --timeout 1800 $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check src tests benchmarks tools

@@ -1,4 +1,4 @@
-"""What tests of listening sockets share: both event loops, a listener on loopback, HTTP by hand."""
+"""What tests share: a long run and a short one, ports, event loops, a listener on loopback, HTTP by hand."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import asyncio
 import gc
 import os
 import random
+import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 
 from swapyard.api.services import Build
 from swapyard.app.options import Address, Options
@@ -51,27 +59,54 @@ class Asked:
 Handler = Callable[[Asked, asyncio.StreamWriter], Awaitable[None]]
 Upstream = Callable[[Handler], AbstractAsyncContextManager[int]]
 Yard = Callable[..., AbstractAsyncContextManager[tuple[int, Program]]]
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+HoldPorts = Callable[[int], AbstractContextManager[int]]
+
+LOOPS: dict[str, LoopFactory] = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
+# Never a limit in time: the machine may be busy.
+TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("short", TIMELESS, max_examples=50)
+settings.register_profile("long", TIMELESS, max_examples=1000)
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Run a test's coroutine in half a minute; it may leave neither tasks nor descriptors behind."""
-    factory = asyncio.new_event_loop if request.param == "asyncio" else uvloop.new_event_loop
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long", action="store_true", help="more examples for each property, and asyncio beside uvloop"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("long" if config.getoption("--long") else "short")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "loop_factory" in metafunc.fixturenames:
+        names = list(LOOPS) if metafunc.config.getoption("--long") else ["uvloop"]
+        metafunc.parametrize("loop_factory", [LOOPS[name] for name in names], ids=names)
+
+
+@pytest.fixture
+def run(loop_factory: LoopFactory) -> Run:
+    """Run a test's coroutine in half a minute; it may leave neither tasks nor descriptors behind.
+
+    It runs on uvloop, as the program does, and with --long on asyncio as well.
+    """
 
     async def limited(main: Coroutine[Any, Any, None]) -> None:
         async with asyncio.timeout(30):
             await main
         left = asyncio.all_tasks() - {asyncio.current_task()}
         if left:
-            _, left = await asyncio.wait(left, timeout=1)
+            _, left = await asyncio.wait(left, timeout=5)
         assert not left
 
     def run_it(main: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             # A process's first loop of a kind keeps descriptors for good.
             runner.run(asyncio.sleep(0))
         before = _descriptors()
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(limited(main))
         gc.collect()
         assert _descriptors() == before
@@ -299,16 +334,55 @@ async def _gone(reader: asyncio.StreamReader) -> None:
     await reader.read(1)
 
 
-def _free_port() -> int:
-    """The first of a few free ports below those that connections are given by themselves."""
+MODEL_PORTS = 8
+"""How many models with `${PORT}` a configuration of these tests may have."""
+
+
+@contextmanager
+def _held_ports(count: int) -> Iterator[int]:
+    """Keep `count` consecutive ports from everybody who looks for free ones; yields the first.
+
+    A socket that is bound to a port and does not listen holds it: connections are refused, and the system
+    gives the port to nobody.  Binding fails where somebody else holds or uses the port.  From then on the
+    holder shares its address (SO_REUSEADDR), so that a server that is told the port can listen there.
+    The ports lie below those that Linux gives to connections (ip_local_port_range begins at 32768).
+    """
     while True:
-        port = random.randrange(10_000, 32_000)
-        try:
-            for sock in [sock for offset in range(4) for sock in bind("127.0.0.1", port + offset)]:
-                sock.close()
-        except OSError:
-            continue
-        return port
+        first = random.randrange(10_000, 32_768 - count)
+        with ExitStack() as held:
+            try:
+                for port in range(first, first + count):
+                    held.enter_context(_bound(port)).setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            except OSError:
+                continue
+            yield first
+            return
+
+
+def _bound(port: int) -> socket.socket:
+    """A socket with this port on all addresses of both families; raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("", port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+@pytest.fixture(scope="session")
+def held_ports() -> HoldPorts:
+    """`with held_ports(count) as first`: consecutive ports that nobody else gets while the block runs."""
+    return _held_ports
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port on which nobody listens, and which nobody else gets during this test."""
+    with _held_ports(1) as port:
+        yield port
 
 
 @pytest.fixture
@@ -325,21 +399,22 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Yard:
     async def running(configuration: str) -> AsyncIterator[tuple[int, Program]]:
         sockets = bind("127.0.0.1", 0)
         port: int = sockets[0].getsockname()[1]
-        text = f"logToStdout: none\nstartPort: {_free_port()}\n{configuration.replace('@MODEL@', SERVER)}"
-        file.write_text(text, encoding="utf-8")
-        options = Options(file, None, Address("127.0.0.1", port))
-        program = Program(options, load(file, None, os.environ), Build("0"))
-        ready = asyncio.Event()
-        task = asyncio.create_task(program.run(sockets, ready.set), name="program")
-        try:
-            async with asyncio.timeout(10):
-                await ready.wait()
-            yield port, program
-        finally:
-            program.stop()
-            assert await task == 0
-            # Nobody waits for the look at the hardware, but its files would be taken for ours.
-            for thread in [thread for thread in threading.enumerate() if thread.name == "hardware"]:
-                await asyncio.to_thread(thread.join, 20)
+        with _held_ports(MODEL_PORTS) as start_port:
+            models = configuration.replace("@MODEL@", SERVER)
+            file.write_text(f"logToStdout: none\nstartPort: {start_port}\n{models}", encoding="utf-8")
+            options = Options(file, None, Address("127.0.0.1", port))
+            program = Program(options, load(file, None, os.environ), Build("0"))
+            ready = asyncio.Event()
+            task = asyncio.create_task(program.run(sockets, ready.set), name="program")
+            try:
+                async with asyncio.timeout(20):
+                    await ready.wait()
+                yield port, program
+            finally:
+                program.stop()
+                assert await task == 0
+                # Nobody waits for the look at the hardware, but its files would be taken for ours.
+                for thread in [thread for thread in threading.enumerate() if thread.name == "hardware"]:
+                    await asyncio.to_thread(thread.join, 20)
 
     return running

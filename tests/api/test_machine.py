@@ -77,7 +77,7 @@ def test_the_yard_shows_what_a_model_has_been_doing(run: Run, yard: Yard, ask: A
     async def main() -> None:
         async with yard(MODELS) as (port, program):
             async with program.dispatcher.lease(program.fleet.statuses()[0].model):
-                async with asyncio.timeout(2):
+                async with asyncio.timeout(15):
                     lane: dict[str, Any] = {"serving": []}
                     while not lane["serving"]:
                         await asyncio.sleep(0.05)

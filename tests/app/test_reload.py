@@ -200,7 +200,7 @@ def test_an_added_model_is_preloaded_beside_the_others_and_nobody_waits_for_it(
             gated = BOTH.replace("b: {cmd: '@MODEL@'", f"b: {{cmd: '@MODEL@ --gate {tmp_path}/gate'")
             rewrite(f"hooks: {{on_startup: {{preload: [a, b]}}}}\n{gated}{TOGETHER}")
             with program.bus.subscribe(ModelPreloaded) as preloads:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(15):
                     await reload(port, ask)
                     # The next reload does not wait for the preload either.
                     await reload(port, ask)

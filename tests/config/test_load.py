@@ -237,10 +237,10 @@ def test_five_hundred_models_and_a_wide_matrix_load_quickly() -> None:
         for i in range(500)
     )
     wide = " & ".join("(" + " | ".join(f"model-{i * 12 + j}" for j in range(12)) + ")" for i in range(40))
-    began = time.perf_counter()
+    began = time.thread_time()
     config = load_text(
         f"macros: {{opts: '--fast'}}\nmodels:\n{models}matrix: {{sets: {{wide: '{wide}'}}}}\n", {}
     )
     assert len(config.config.models) == 500
-    # Well under a second on an idle machine; the bound only catches growth that is not linear.
-    assert time.perf_counter() - began < 20
+    # Well under a second of computing; the bound only catches growth that is not linear.
+    assert time.thread_time() - began < 20

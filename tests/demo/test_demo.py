@@ -7,7 +7,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -120,16 +119,15 @@ def test_openais_own_client_talks_to_it(run: Run, yard: Yard) -> None:
     run(main())
 
 
-def test_it_is_not_healthy_before_it_has_loaded() -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "swapyard.demo.server", "--port", str(port), "--load-seconds", "1"]
+def test_it_is_not_healthy_before_it_has_loaded(free_port: int) -> None:
+    command = [sys.executable, "-m", "swapyard.demo.server", "--port", str(free_port), "--load-seconds", "1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         seen: list[int] = []
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while 200 not in seen and time.monotonic() < deadline:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/health", timeout=5) as answer:
                     seen.append(answer.status)
             except urllib.error.HTTPError as error:
                 seen.append(error.code)
@@ -143,23 +141,16 @@ def test_it_is_not_healthy_before_it_has_loaded() -> None:
         process.wait(10)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def test_the_command_opens_the_yard_invites_and_ends_with_one_signal(tmp_path: Path) -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "swapyard", "demo", "-listen", f"127.0.0.1:{port}"]
+def test_the_command_opens_the_yard_invites_and_ends_with_one_signal(tmp_path: Path, free_port: int) -> None:
+    command = [sys.executable, "-m", "swapyard", "demo", "-listen", f"127.0.0.1:{free_port}"]
     environ = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stdout is not None
         text = ""
         while "/running" not in text:
             text += process.stdout.readline()
-        assert f"http://127.0.0.1:{port}/ui/" in text and "demo-quick" in text
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=10) as answer:
+        assert f"http://127.0.0.1:{free_port}/ui/" in text and "demo-quick" in text
+        with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/v1/models", timeout=10) as answer:
             assert [row["id"] for row in json.load(answer)["data"]] == ["demo-quick", "demo-slow"]
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0

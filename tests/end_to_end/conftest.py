@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,17 +26,19 @@ PATIENCE = 20.0
 """Seconds within which whatever a test waits for has to happen."""
 LOOK_AGAIN = 0.01
 
-PORTS_EACH = 64
-FIRST_PORT, LAST_PORT = 11_000, 19_000
-"""Below the range that systems give to outgoing connections."""
+MODEL_PORTS = 64
+"""How many models with `${PORT}` a configuration of these tests may have."""
 
 PRELUDE = """\
 startPort: {start_port}
 logToStdout: both
 macros:
   server: '"{python}" -S -m tests.end_to_end.servers'
-  websocket_server: '"{python}" -m tests.end_to_end.servers'
+  packaged_server: '"{python}" -m tests.end_to_end.servers'
 """
+
+
+HoldPorts = Callable[[int], AbstractContextManager[int]]
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,10 @@ def _content(event: dict[str, Any]) -> list[str]:
 class Yard:
     """One swapyard with a configuration of its own; `start` it again after it has ended."""
 
-    def __init__(self, folder: Path, config: str, arguments: tuple[str, ...], state: Path) -> None:
+    def __init__(self, folder: Path, port: int, config: str, arguments: tuple[str, ...], state: Path) -> None:
         self.folder = folder
         self.marker = uuid.uuid4().hex
-        self.start_port, self.port = _ports()
+        self.port = port
         self.config_file = folder / "config.yaml"
         self.log_file = folder / "swapyard.log"
         self.state = state
@@ -136,7 +137,7 @@ class Yard:
 
     def write_config(self, config: str) -> None:
         """Replace the configuration in one step, as editors do."""
-        prelude = PRELUDE.format(start_port=self.start_port, python=sys.executable)
+        prelude = PRELUDE.format(start_port=self.port + 1, python=sys.executable)
         draft = self.config_file.with_suffix(".draft")
         draft.write_text(prelude + config)
         draft.replace(self.config_file)
@@ -332,33 +333,16 @@ class Yard:
                 process.kill()
 
 
-def _ports() -> tuple[int, int]:
-    """(first port for models, port to listen on) of a block that nobody uses."""
-    for _ in range(200):
-        first = random.randrange(FIRST_PORT, LAST_PORT, PORTS_EACH)
-        if all(map(_is_free, range(first, first + PORTS_EACH))):
-            return first, first + PORTS_EACH - 1
-    pytest.fail("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return True
-    return False
-
-
 @contextmanager
-def starting(folder: Path) -> Iterator[Callable[..., Yard]]:
+def starting(folder: Path, held_ports: HoldPorts) -> Iterator[Callable[..., Yard]]:
     """Hands out a function that starts swapyard; at the end each one is stopped and nothing may be left."""
     with ExitStack() as ends:
 
         def start(config: str, *arguments: str, ready: bool = True, state: Path | None = None) -> Yard:
             place = folder / f"yard{len(list(folder.glob('yard*')))}"
             place.mkdir()
-            started = Yard(place, config, arguments, state or place / "state")
+            port = ends.enter_context(held_ports(1 + MODEL_PORTS))
+            started = Yard(place, port, config, arguments, state or place / "state")
             started.start(ready=ready)
             ends.callback(started.stop)
             return started
@@ -367,16 +351,18 @@ def starting(folder: Path) -> Iterator[Callable[..., Yard]]:
 
 
 @pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Callable[..., Yard]]:
+def yard(tmp_path: Path, held_ports: HoldPorts) -> Iterator[Callable[..., Yard]]:
     """Starts swapyard with the given configuration."""
-    with starting(tmp_path) as start:
+    with starting(tmp_path, held_ports) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
-def shared_yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Yard]]:
+def shared_yard(
+    tmp_path_factory: pytest.TempPathFactory, held_ports: HoldPorts
+) -> Iterator[Callable[..., Yard]]:
     """As `yard`, for one that all tests of a module share."""
-    with starting(tmp_path_factory.mktemp("shared")) as start:
+    with starting(tmp_path_factory.mktemp("shared"), held_ports) as start:
         yield start
 
 

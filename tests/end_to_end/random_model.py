@@ -1,13 +1,10 @@
 """Writes a language model of random weights as a GGUF file: half a megabyte that llama.cpp loads and runs.
 
-    <engine's python> random_model.py PATH SEED
+    python random_model.py PATH SEED
 
 What it says is noise; how it is loaded, streamed and counted is real.  Source of the keys and tensor names:
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and the constants of the `gguf` package.
 """
-
-# mypy: ignore-errors
-# numpy and gguf are in the engine's environment, not in the one that is checked.
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ class Shape:
     heads: int = 4
     layers: int = 2
     inner_width: int = 128
-    context: int = 2048
+    context: int = 32_768
 
 
 def vocabulary() -> tuple[list[str], list[TokenType]]:

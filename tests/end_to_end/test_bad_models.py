@@ -204,7 +204,7 @@ def test_a_server_that_ignores_sigterm_is_killed_and_holds_nobody_up(
     yard: StartYard, undisturbed: Undisturbed
 ) -> None:
     """R-16."""
-    swapyard = yard(serving("ignores_sigterm", "unloadTimeout: 2"))
+    swapyard = yard(serving("ignores_sigterm", "unloadTimeout: 3"))
     pid = swapyard.pid_of("bad")
     with undisturbed(swapyard, "good"):
         begun = time.monotonic()
@@ -213,11 +213,10 @@ def test_a_server_that_ignores_sigterm_is_killed_and_holds_nobody_up(
                 b"POST /api/models/unload/bad HTTP/1.1\r\nHost: yard\r\nContent-Length: 0\r\n\r\n"
             )
             swapyard.until(lambda: swapyard.states().get("bad") == "stopping", "bad is stopping")
-            asked = time.monotonic()
             assert swapyard.chat("good").status == 200
-            assert time.monotonic() - asked < 1
+            assert swapyard.states().get("bad") == "stopping"
             assert operator.recv(100).startswith(b"HTTP/1.1 200")
-        assert 1.5 < time.monotonic() - begun < 4
+        assert time.monotonic() - begun >= 3
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
@@ -230,6 +229,6 @@ def test_helpers_of_a_server_end_with_it(yard: StartYard, undisturbed: Undisturb
 
     with undisturbed(swapyard, "good"):
         assert swapyard.chat("bad").status == 200
-        assert len(of_bad()) == 3
+        swapyard.until(lambda: len(of_bad()) == 3, "both helpers run")
         assert swapyard.request("POST", "/api/models/unload/bad").status == 200
         assert of_bad() == []

@@ -36,7 +36,7 @@ def kill(swapyard: Yard) -> None:
     """`kill -9`; its guard then ends the children, within its own grace of two seconds."""
     swapyard.process.kill()
     swapyard.process.wait()
-    swapyard.until(lambda: swapyard.processes() == [], "all its children have ended", 10)
+    swapyard.until(lambda: swapyard.processes() == [], "all its children have ended")
 
 
 def kill_with_its_guard(swapyard: Yard) -> None:

@@ -43,7 +43,7 @@ def test_fifty_models_run_at_once_and_then_take_turns_in_pairs(yard: StartYard) 
     swapyard = yard(config("group"))
     with ThreadPoolExecutor(COUNT) as clients:
         replies = list(clients.map(lambda model: swapyard.chat(model, timeout=60), MODELS))
-    assert [reply.status for reply in replies] == [200] * COUNT
+    assert [reply.text for reply in replies if reply.status != 200] == []
     assert len({reply.json()["pid"] for reply in replies}) == COUNT
     assert swapyard.states() == dict.fromkeys(MODELS, "ready")
 

@@ -20,10 +20,10 @@ StartYard = Callable[..., "Yard"]
 
 CONFIG = """
 models:
-  talker: {cmd: "${websocket_server}.websocket_echo ${PORT}"}
+  talker: {cmd: "${packaged_server}.websocket_echo ${PORT}"}
   other: {cmd: "${server}.well_behaved ${PORT}"}
   ignored:
-    cmd: "${websocket_server}.websocket_echo ${PORT}"
+    cmd: "${packaged_server}.websocket_echo ${PORT}"
     compat: {ignoreWebsockets: true}
 """
 

@@ -464,7 +464,8 @@ def test_a_log_that_cannot_be_written_delays_nobody(tmp_path: Path) -> None:
                 bench.recorder.end(exchange)
                 longest = max(longest, time.perf_counter() - began)
                 await asyncio.sleep(0.001)
-            assert longest < 0.2
+            # Whoever waited for the lock would wait for seconds.
+            assert longest < 2
             lock.execute("ROLLBACK")
             lock.close()
             assert len(await bench.rows()) == 200

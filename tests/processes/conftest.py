@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -22,6 +21,8 @@ from swapyard.processes.fleet import Fleet, Ledger, ProcessSpec
 from swapyard.types import ModelId, State
 
 PATIENCE = 20.0
+"""Seconds within which whatever a test waits for has to happen."""
+LOOK_AGAIN = 0.01
 MARKER = "SWAPYARD_TEST"
 MODEL = ModelId("gemma")
 
@@ -167,6 +168,11 @@ class Yard:
         """Every process that descends from a model of this test and still lives; a zombie does not."""
         return living(self.marker)
 
+    async def until_alive(self, count: int) -> None:
+        """Wait until so many of them live; nothing announces it, and a fork is not known as ours at once."""
+        while len(self.alive()) != count:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_AGAIN)
+
     def _report(self, *report: object) -> None:
         self.reports.append(report)
         self._changed.set()
@@ -214,18 +220,14 @@ def _no_open_files_left() -> Iterator[None]:
 
 
 Main = Callable[[], Coroutine[Any, Any, None]]
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
 
 
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Callable[[Main], None]:
-    """Run a coroutine function to its end, once on each kind of event loop."""
+@pytest.fixture
+def run(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Callable[[Main], None]:
+    """Run a coroutine function to its end, with --long once on each kind of event loop."""
 
     def run_main(main: Main) -> None:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(main())
 
     return run_main
@@ -245,13 +247,3 @@ def run_once() -> Callable[[Main], None]:
 @pytest.fixture
 def yard(tmp_path: Path, marker: str) -> Yard:
     return Yard(tmp_path, marker)
-
-
-@pytest.fixture
-def free_port() -> int:
-    return unused_port()
-
-
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

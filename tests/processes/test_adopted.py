@@ -58,7 +58,7 @@ def test_an_orphan_is_adopted_and_collected(run: Run) -> None:
             assert parent.stdin is not None
             parent.stdin.close()
             collecting = asyncio.create_task(collect_adopted(every=0.02))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 await disappearance(pid)
             collecting.cancel()
 
@@ -108,7 +108,7 @@ def test_a_daemon_that_left_its_group_ends_with_the_fleet(run: Run, tmp_path: Pa
         command = (sys.executable, "-I", "-S", str(script), str(note))
         fleet.apply({model: ProcessSpec(model, command, "", (), "http://127.0.0.1:1", "none", 15, 1)})
         running = asyncio.create_task(fleet.run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await asyncio.sleep(0)
             fleet.load(model)
             await loaded.wait()

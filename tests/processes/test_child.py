@@ -41,7 +41,7 @@ def test_an_exit_is_seen_with_and_without_pidfd(
     async def main() -> None:
         for code in (0, 3):
             popen = start(code)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await wait_for_exit(popen)
             assert popen.returncode == code
 
@@ -106,7 +106,7 @@ def test_orphans_in_the_group_are_adopted_and_collected(run: Run, yard: Yard) ->
             assert await child.exit() == "exit status 0"
             assert child.group_left()
             child.terminate()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await child.group_end()
             with pytest.raises(ProcessLookupError):
                 os.killpg(child.pid, 0)

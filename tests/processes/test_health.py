@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -59,9 +58,8 @@ def test_a_probe_reads_the_status_of_the_final_answer(
 
 def test_a_refused_connection_is_no_answer(run: Run, free_port: int) -> None:
     async def main() -> None:
-        begun = time.monotonic()
-        assert await probe(endpoint(f"http://127.0.0.1:{free_port}", "/health", 30)) is None
-        assert time.monotonic() - begun < 0.2
+        async with asyncio.timeout(20):
+            assert await probe(endpoint(f"http://127.0.0.1:{free_port}", "/health", 300)) is None
 
     run(main)
 

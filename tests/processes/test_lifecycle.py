@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from swapyard.processes.lifecycle import (
@@ -447,7 +447,6 @@ STEPS = st.one_of(
 
 @example([("load",), ("looked", None), ("stop", 30.0), ("load",), ("vanishes",)], [])
 @given(st.lists(STEPS, max_size=60), st.lists(STEPS, max_size=10))
-@settings(max_examples=400, deadline=None)
 def test_whatever_happens_every_order_is_answered_and_nothing_is_left(
     life: list[tuple[str, ...]], end: list[tuple[str, ...]]
 ) -> None:
@@ -464,7 +463,6 @@ def test_whatever_happens_every_order_is_answered_and_nothing_is_left(
 
 
 @given(st.lists(STEPS, max_size=60))
-@settings(max_examples=200, deadline=None)
 def test_whatever_happened_time_alone_ends_a_stop(life: list[tuple[str, ...]]) -> None:
     world = World()
     for name, *arguments in life:

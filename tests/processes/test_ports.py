@@ -20,7 +20,19 @@ def test_a_free_port_is_found_free_at_once(run: Run, free_port: int) -> None:
     async def main() -> None:
         begun = time.monotonic()
         assert await find_foreign_listener(f"http://localhost:{free_port}/v1") is None
-        assert time.monotonic() - begun < 0.2
+        assert time.monotonic() - begun < RELEASE_PATIENCE
+
+    run(main)
+
+
+def test_an_event_loop_that_comes_late_does_not_take_a_free_port_for_a_taken_one(
+    run: Run, free_port: int
+) -> None:
+    async def main() -> None:
+        looking = asyncio.create_task(find_foreign_listener(f"http://localhost:{free_port}"))
+        await asyncio.sleep(0)
+        time.sleep(RELEASE_PATIENCE * 1.1)  # noqa: ASYNC251 - as fifty models do that start at once
+        assert await looking is None
 
     run(main)
 
@@ -79,8 +91,6 @@ def test_which_hosts_are_this_machine(host: str, addresses: tuple[str, ...]) -> 
 
 def test_another_machine_is_not_looked_at(run: Run) -> None:
     async def main() -> None:
-        begun = time.monotonic()
         assert await find_foreign_listener("http://192.0.2.1:80") is None
-        assert time.monotonic() - begun < 0.1
 
     run(main)

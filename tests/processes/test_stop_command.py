@@ -50,7 +50,7 @@ def test_a_stop_command_that_does_not_help_is_followed_by_sigkill_after_the_grac
             await yard.printed("signals set")
             begun = time.monotonic()
             await yard.stop(grace=0.5)
-            assert 0.49 < time.monotonic() - begun < 1.5
+            assert time.monotonic() - begun > 0.49
             assert yard.alive() == []
 
     run_once(main)
@@ -73,26 +73,25 @@ def test_what_is_left_after_the_direct_child_gets_sigterm(run_once: Run, yard: Y
         async with yard.running(spec):
             await yard.load()
             await yard.printed("up")
-            begun = time.monotonic()
-            await yard.stop(grace=10)
-            assert time.monotonic() - begun < 5
+            await yard.stop(grace=1000)
             assert yard.alive() == []
 
     run_once(main)
 
 
 def test_a_stop_command_may_finish_after_the_child_within_the_grace(run_once: Run, yard: Yard) -> None:
-    done = yard.folder / "done"
+    gate, done = yard.folder / "gate", yard.folder / "done"
+    wait = f"until test -e {gate}; do sleep 0.01; done"
 
     async def main() -> None:
-        spec = yard.spec(stop_command=f"sh -c 'kill ${{PID}}; sleep 0.3; echo done > {done}'")
+        spec = yard.spec(stop_command=f"sh -c 'kill ${{PID}}; {wait}; echo done > {done}'")
         async with yard.running(spec):
             await yard.load()
             await yard.printed("signals set")
-            await yard.stop(grace=10)
+            await yard.stop(grace=1000)
             assert not done.exists()
-            (command,) = yard.alive()[:1]
-            command.wait(5)
+            gate.touch()
+            await yard.until_alive(0)
             assert done.exists()
 
     run_once(main)

@@ -92,13 +92,6 @@ async def refusal(upstream: Upstream) -> str:
     return caught.value.message
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def has_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6) as sock:
@@ -108,11 +101,11 @@ def has_ipv6() -> bool:
     return True
 
 
-def test_a_closed_port_is_named_with_its_reason(run: Run) -> None:
+def test_a_closed_port_is_named_with_its_reason(run: Run, free_port: int) -> None:
     async def main() -> None:
-        port = free_port()
         for host in ("127.0.0.1", "localhost"):
-            assert await refusal(Upstream(f"http://{host}:{port}")) == f"{host}:{port}: connection refused"
+            message = await refusal(Upstream(f"http://{host}:{free_port}"))
+            assert message == f"{host}:{free_port}: connection refused"
 
     run(main())
 
@@ -360,10 +353,10 @@ def test_a_proxy_that_makes_no_tunnel_is_named(run: Run, answer: bytes, why: str
     run(main())
 
 
-def test_loopback_goes_directly_whatever_the_environment_says(run: Run) -> None:
+def test_loopback_goes_directly_whatever_the_environment_says(run: Run, free_port: int) -> None:
     async def main() -> None:
         async with server(answer_ok) as port:
-            environ = {"HTTP_PROXY": f"http://127.0.0.1:{free_port()}"}
+            environ = {"HTTP_PROXY": f"http://127.0.0.1:{free_port}"}
             upstream = Upstream(f"http://localhost:{port}", environ_proxies=environ)
             assert await get(upstream) == b"ok"
             upstream.close()

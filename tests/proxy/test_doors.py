@@ -178,9 +178,9 @@ def test_a_body_is_shortened_only_towards_a_peer_that_goes_by_another_name() -> 
 
 
 def test_a_very_long_path_is_looked_at_in_no_time() -> None:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert split_path("x%2F/" * 200_000, lambda _: False) is None
-    assert time.perf_counter() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 def test_comfyui_has_one_model_and_keeps_the_encoding_of_its_paths() -> None:

@@ -197,9 +197,9 @@ def test_ten_megabytes_of_images_are_looked_through_in_a_few_milliseconds() -> N
     body = json.dumps({"messages": [{"role": "user", "content": content}], "model": "m"}).encode()
     best = float("inf")
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.thread_time()
         assert identify_json(body).model == "m"
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.thread_time() - started)
     # Measured: 2 ms; a full parse takes twenty times as long.
     assert best < 0.02
 

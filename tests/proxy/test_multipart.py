@@ -179,9 +179,9 @@ def test_a_large_upload_is_searched_quickly_and_without_reading_it_into_memory()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body:
             tracemalloc.start()
             try:
-                started = time.perf_counter()
+                started = time.thread_time()
                 assert found(body) == [(b"model", b"m1")]
-                took = time.perf_counter() - started
+                took = time.thread_time() - started
                 _, peak = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()

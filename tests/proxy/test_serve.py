@@ -382,7 +382,7 @@ def test_an_open_websocket_ends_when_its_client_goes(run: Run, yard: Yard) -> No
                 client = await connect(f"ws://127.0.0.1:{port}/upstream/m/x", proxy=None)
                 await client.send("hello")
                 client.transport.abort()
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(15):
                     await ended.wait()
                 await client.wait_closed()
 

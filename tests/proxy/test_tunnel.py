@@ -194,12 +194,12 @@ def test_a_silent_rest_of_a_tunnel_is_cut_and_a_lively_one_is_not(run: Run) -> N
     async def main() -> None:
         async with pair() as (client, far_client), pair() as (upstream, far_upstream):
             async with asyncio.TaskGroup() as group:
-                running = group.create_task(Tunnel(client, upstream, linger=0.2).run())
+                running = group.create_task(Tunnel(client, upstream, linger=1).run())
                 far_client[1].write_eof()
-                for _ in range(8):
+                for _ in range(12):
                     far_upstream[1].write(b"still here")
                     assert await far_client[0].readexactly(10) == b"still here"
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.1)
                 assert not running.done()
                 assert await far_client[0].read() == b""
             assert await far_upstream[0].read() == b""

@@ -450,9 +450,7 @@ class InOrder(OneAtATime):
 
 
 # Without shrinking: a walk of sixty steps shrinks for minutes, and the failing step says enough.
-WALK = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, phases=[Phase.explicit, Phase.generate]
-)
+WALK = settings(stateful_step_count=60, phases=[Phase.explicit, Phase.generate])
 
 
 def test_s25_any_interleaving_under_any_planner_and_order() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from time import perf_counter
+from time import thread_time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from swapyard.config.sets import AllOf, AnyOf, Expression, Leaf, NamedSet, compile_sets
@@ -183,7 +183,6 @@ def joined(inner: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression
 expressions = st.recursive(leaves, joined, max_leaves=8)
 
 
-@settings(max_examples=400, deadline=None)
 @given(
     st.lists(expressions, min_size=1, max_size=3),
     st.sampled_from(NAMES),
@@ -207,7 +206,6 @@ def test_every_decision_is_the_earliest_cheapest_of_all_combinations(
     assert found.evict == tuple(model for model in now if model not in wanted[2])
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(expressions, min_size=1, max_size=3), st.sets(st.sampled_from(NAMES + "z"), min_size=1))
 def test_coexistence_is_membership_in_one_combination(written: list[Expression], asked: set[str]) -> None:
     named = [NamedSet(f"s{index}", "", expression) for index, expression in enumerate(written)]
@@ -215,7 +213,6 @@ def test_coexistence_is_membership_in_one_combination(written: list[Expression],
     assert matrix_planner(named).can_coexist([ModelId(name) for name in asked]) is wanted
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(expressions, min_size=1, max_size=3))
 def test_two_models_exclude_each_other_when_no_combination_has_both(written: list[Expression]) -> None:
     planner = matrix_planner([NamedSet(f"s{index}", "", item) for index, item in enumerate(written)])
@@ -230,14 +227,14 @@ def test_two_models_exclude_each_other_when_no_combination_has_both(written: lis
 
 
 def seconds_for(planned: object, target: str, running: Sequence[str]) -> tuple[tuple[str, ...], float]:
-    """The best of a few fresh decisions: the machine that runs the tests may be busy."""
+    """Computing time of the best of a few fresh decisions."""
     best = float("inf")
     evict: tuple[str, ...] = ()
     for _ in range(5):
         planner = matrix_planner(planned)  # type: ignore[arg-type]
-        started = perf_counter()
+        started = thread_time()
         evict = planner(ModelId(target), tuple(map(ModelId, sorted(running)))).evict
-        best = min(best, perf_counter() - started)
+        best = min(best, thread_time() - started)
     return evict, best
 
 

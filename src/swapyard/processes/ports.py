@@ -60,31 +60,54 @@ async def _listens(address: str, port: int) -> bool:
         async with asyncio.timeout(ANSWER_TIMEOUT):
             connected = await connect(address, port)
     except TimeoutError:
-        return True  # a full backlog: somebody is there, and busy
+        # It may have been this event loop that came too late; a thread waits in the system alone.
+        return await asyncio.to_thread(_accepts_or_is_silent, address, port)
     except OSError:
         return False
     connected.close()
     return True
 
 
-async def connect(address: str, port: int) -> socket.socket:
-    """A non-blocking connection to this numeric address; raises OSError.
+def _accepts_or_is_silent(address: str, port: int) -> bool:
+    """Whether a connection is not refused; one without an answer meets a full backlog: somebody is busy."""
+    with _socket(address) as connection:
+        connection.settimeout(ANSWER_TIMEOUT)
+        try:
+            connection.connect((address, port))
+            _refuse_itself(connection)
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+        return True
 
-    A connection to a port of the ephemeral range where nobody listens can come out of that same port and then
-    reaches itself, which would keep the port from its owner: that counts as refused and leaves no trace.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    connection = socket.socket(family, socket.SOCK_STREAM)
+
+async def connect(address: str, port: int) -> socket.socket:
+    """A non-blocking connection to this numeric address; raises OSError."""
+    connection = _socket(address)
     try:
         connection.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connection, (address, port))
-        if connection.getsockname() == connection.getpeername():
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            raise ConnectionRefusedError("connected to itself")
+        _refuse_itself(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _socket(address: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+
+
+def _refuse_itself(connection: socket.socket) -> None:
+    """Raises ConnectionRefusedError when the connection reaches itself.
+
+    One to a port of the ephemeral range where nobody listens can come out of that same port, and would keep
+    it from its owner: that counts as refused and leaves no trace.
+    """
+    if connection.getsockname() == connection.getpeername():
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise ConnectionRefusedError("connected to itself")
 
 
 def _listener(port: int) -> str:
