@@ -84,3 +84,10 @@ class RequestError(SwapyardError):
 
 class UpstreamError(RequestError):
     """An upstream that could not be reached, or that broke off before or within its answer."""
+
+
+class UpstreamGoneError(UpstreamError):
+    """Nobody answers there: no connection, or it ended before the answer did.
+
+    Whoever holds a lease on a process of ours learns from it whether that process has ended.
+    """
