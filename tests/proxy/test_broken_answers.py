@@ -1,4 +1,4 @@
-"""Answers that are none, and those that would not end: each one outcome for whoever asked, and bounded memory."""
+"""Answers that are none, and those without end: one outcome for whoever asked, and bounded memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ENDLESS_BYTES = 64 * MIB
 
 @asynccontextmanager
 async def saying(pieces: Callable[[], Iterator[bytes]]) -> AsyncIterator[tuple[int, list[int]]]:
-    """An upstream that says the same to everybody; its port, and the bytes that it got rid of, per request."""
+    """An upstream that says the same to everybody; its port, and the bytes it got rid of, per request."""
     said: list[int] = []
     talking: set[asyncio.Task[None]] = set()
 

@@ -300,10 +300,10 @@ def test_a_request_that_outlives_the_grace_is_not_blamed_on_its_client(
                     pass
             program._asked_to_stop()
             program._asked_to_stop()
-            await asyncio.gather(task, return_exceptions=True)
+            assert error_of(await task) == (503, "shutting_down")
         async with yard(text) as (port, program):
             (row,) = await rows(port, program, ask)
-            assert row["error_msg"] == "the program ended"
+            assert (row["resp_status_code"], row["error_msg"]) == (503, "shutting down")
 
     run(main())
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from swapyard.processes.group import group_lives, signal_group
 from swapyard.processes.launch import Launch
 from swapyard.processes.output import OutputPipe
+from swapyard.types import Exit
 
 FIRST_LOOK = 0.001
 LAST_LOOK = 0.05
@@ -60,12 +61,12 @@ class Child:
         """Whether the direct child lives, asked of the system now."""
         return self._popen.poll() is None
 
-    async def exit(self) -> str:
-        """Wait for the direct child alone, whoever holds its pipes; its exit in words."""
+    async def exit(self) -> Exit:
+        """Wait for the direct child alone, whoever holds its pipes."""
         await wait_for_exit(self._popen)
         if self._pipe:
             self._pipe.drain()
-        return describe_exit(self._popen.returncode)
+        return exit_of(self._popen.returncode)
 
     def group_left(self) -> bool:
         """Whether anything of the group lives; ask only after the direct child's exit."""
@@ -105,14 +106,9 @@ class Child:
             return  # SIGKILL did not end it: nothing of ours can
 
 
-def describe_exit(returncode: int) -> str:
-    """An exit in words; a negative number is the signal, as in subprocess."""
-    if returncode >= 0:
-        return f"exit status {returncode}"
-    try:
-        return f"killed by {signal.Signals(-returncode).name}"
-    except ValueError:
-        return f"killed by signal {-returncode}"
+def exit_of(returncode: int) -> Exit:
+    """What subprocess says in one number: a negative one is the signal."""
+    return Exit(code=returncode) if returncode >= 0 else Exit(signal=-returncode)
 
 
 async def wait_for_exit(popen: subprocess.Popen[bytes]) -> None:

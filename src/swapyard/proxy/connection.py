@@ -19,10 +19,10 @@ from swapyard.proxy.headers import Headers, first, is_websocket, response_header
 from swapyard.proxy.sending import Payload, Sender, small
 
 HEAD_LIMIT_BYTES = 1024 * 1024
-"""Most bytes of an answer before its body: status lines and headers, those of informational answers included.
+"""Most bytes of an answer before its body: status lines and headers, of informational answers as well.
 
-The same limit holds for what comes within a body without being of it: trailers, chunk extensions, zeros before a
-chunk's size.
+The same limit holds for what comes within a body without being of it: trailers, chunk extensions, zeros
+before a chunk's size.
 """
 
 HEADER_LIMIT = 1000
@@ -234,7 +234,7 @@ class Connection(asyncio.Protocol):
             answer.stage = Stage.ENDED
             answer.arrived()
         else:
-            self._fail(self._broken(why))
+            self._fail(UpstreamGoneError(Fault.BAD_GATEWAY, self._broke_off(why)))
 
     def _unreadable(self, answer: Answer, error: httptools.HttpParserError) -> None:
         self._keep_alive = False
@@ -242,7 +242,10 @@ class Connection(asyncio.Protocol):
             self._fail(self._broken(f"not a valid HTTP/1.1 response ({error})"))
 
     def _broken(self, why: str) -> UpstreamError:
-        return UpstreamError(Fault.BAD_GATEWAY, f"{self._peer}: the answer broke off, {why}")
+        return UpstreamError(Fault.BAD_GATEWAY, self._broke_off(why))
+
+    def _broke_off(self, why: str) -> str:
+        return f"{self._peer}: the answer broke off, {why}"
 
     def _fail(self, error: Exception) -> None:
         answer = self._answer

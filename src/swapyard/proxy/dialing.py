@@ -13,7 +13,7 @@ from errno import EHOSTUNREACH
 from urllib.parse import urlsplit
 
 from swapyard.config.schema import Timeouts
-from swapyard.errors import Fault, UpstreamError
+from swapyard.errors import Fault, UpstreamError, UpstreamGoneError
 from swapyard.proxy.connection import Connection, cause
 from swapyard.proxy.proxies import ForwardProxy, proxy_for
 
@@ -121,7 +121,7 @@ class Dialer:
         return connection
 
     def _error(self, why: str) -> UpstreamError:
-        return UpstreamError(Fault.BAD_GATEWAY, f"{self._origin.peer}: {why}")
+        return UpstreamGoneError(Fault.BAD_GATEWAY, f"{self._origin.peer}: {why}")
 
 
 def limit_of(seconds: float) -> float | None:
