@@ -343,6 +343,26 @@ def test_a_websocket_that_is_not_agreed_to_is_an_ordinary_answer(run: Run, yard:
     run(main())
 
 
+def test_a_websocket_whose_model_is_unloaded_before_it_agreed_gets_the_reason(run: Run, yard: Yard) -> None:
+    async def main() -> None:
+        async with yard(BOTH) as (port, program):
+
+            async def refused() -> int:
+                url = f"ws://127.0.0.1:{port}/upstream/a/talk"
+                with pytest.raises(InvalidStatus) as answer:
+                    await connect(url, proxy=None, additional_headers={"x-do": "hang"})
+                return answer.value.response.status_code
+
+            with program.bus.subscribe(StateChanged) as changes:
+                opening = asyncio.create_task(refused())
+                while (await changes.next()).new is not State.READY:  # type: ignore[union-attr]
+                    pass
+            await program.dispatcher.unload([A])
+            assert await opening == 503
+
+    run(main())
+
+
 def test_an_ignored_websocket_starts_nothing_and_holds_nothing(run: Run, yard: Yard, ask: Ask) -> None:
     """E-28."""
 
