@@ -56,6 +56,8 @@ class Fault(StrEnum):
     QUEUE_TIMEOUT = "queue_timeout"
     MODEL_UNLOADED = "model_unloaded"
     SHUTTING_DOWN = "shutting_down"
+    # This machine or our limits on it: descriptors, memory, ports
+    EXHAUSTED = "exhausted"
     CANCELLED = "cancelled"
     NO_TARGET = "no_target"
     INTERNAL = "internal"

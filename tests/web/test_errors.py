@@ -25,6 +25,7 @@ EXPECTED = {
     Fault.QUEUE_TIMEOUT: (503, "server_error", "queue_timeout"),
     Fault.MODEL_UNLOADED: (503, "server_error", "model_unloaded"),
     Fault.SHUTTING_DOWN: (503, "server_error", "shutting_down"),
+    Fault.EXHAUSTED: (503, "server_error", "resources_exhausted"),
     Fault.CANCELLED: (503, "server_error", "cancelled"),
     Fault.NO_TARGET: (503, "server_error", "service_unavailable"),
     Fault.INTERNAL: (500, "server_error", "internal_error"),

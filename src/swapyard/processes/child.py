@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from swapyard.processes.group import group_lives, signal_group
 from swapyard.processes.launch import Launch
@@ -117,30 +118,37 @@ async def wait_for_exit(popen: subprocess.Popen[bytes]) -> None:
     The subprocesses of asyncio and uvloop are not used: they report an exit only when the pipes are closed.
     """
     if hasattr(os, "pidfd_open"):
-        try:
-            handle = os.pidfd_open(popen.pid)
-        except OSError:
-            handle = -1  # a kernel before 5.3, or a sandbox that refuses it
-        if handle >= 0:
-            await _readable(handle)
+        # A kernel before 5.3, a sandbox that refuses it, no descriptor left: there are other ways.
+        with suppress(OSError):
+            await _readable(os.pidfd_open(popen.pid))
             popen.wait()
             return
-    await _wait_in_thread(popen)
+    try:
+        await _wait_in_thread(popen)
+    except RuntimeError:  # no thread left either
+        while popen.poll() is None:  # noqa: ASYNC110 - nobody is there to set an event
+            await asyncio.sleep(LAST_LOOK)
 
 
 async def _readable(handle: int) -> None:
+    """Wait until this descriptor can be read, and close it."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
-    loop.add_reader(handle, readable.set)
     try:
-        await readable.wait()
+        loop.add_reader(handle, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(handle)
     finally:
-        loop.remove_reader(handle)
         os.close(handle)
 
 
 async def _wait_in_thread(popen: subprocess.Popen[bytes]) -> None:
-    """The way without pidfd.  A thread of its own, so that many children do not use up the shared pool."""
+    """The way without pidfd.  A thread of its own, so that many children do not use up the shared pool.
+
+    Raises RuntimeError when there is no thread to be had.
+    """
     loop = asyncio.get_running_loop()
     exited = asyncio.Event()
 

@@ -42,6 +42,7 @@ MEANINGS: dict[Fault, Meaning] = {
     Fault.QUEUE_TIMEOUT: Meaning(503, "queue_timeout"),
     Fault.MODEL_UNLOADED: Meaning(503, "model_unloaded"),
     Fault.SHUTTING_DOWN: Meaning(503, "shutting_down"),
+    Fault.EXHAUSTED: Meaning(503, "resources_exhausted"),
     Fault.CANCELLED: Meaning(503, "cancelled"),
     Fault.NO_TARGET: Meaning(503, "service_unavailable"),
     Fault.BACKING_OFF: Meaning(503, "backing_off"),
