@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from swapyard.dispatcher import Dispatcher, Lease
-from swapyard.errors import Fault, RequestError
+from swapyard.dispatcher import Dispatcher, Guest, Lease
+from swapyard.errors import Fault, RequestError, UpstreamError, UpstreamGoneError
 from swapyard.processes.fleet import Fleet, ProcessSpec
 from swapyard.scheduling.events import LeaseReleased
 from swapyard.scheduling.groups import Group, group_planner
 from swapyard.scheduling.policy import ModelPolicy, OrderKind, Policy
-from swapyard.types import ModelId, State, Ticket
+from swapyard.types import ModelId, State, StopCause, Ticket
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -39,12 +39,13 @@ class Track:
     def __init__(self, rules: Policy) -> None:
         self.logged: list[tuple[int, str]] = []
         self.moved: list[ModelId] = []
-        self.stopping: list[tuple[ModelId, str]] = []
+        self.stopping: list[tuple[ModelId, StopCause]] = []
         self._stirred = asyncio.Event()
         self.fleet = Fleet(
             on_load_finished=lambda model, error: self.dispatcher.load_finished(model, error),
             on_stop_finished=lambda model: self.dispatcher.stop_finished(model),
-            on_gone=lambda model, reason: self.dispatcher.gone(model, reason),
+            on_exited=lambda *exit: self.dispatcher.exited(*exit),
+            on_gone=lambda model, how: self.dispatcher.gone(model, how),
             on_state=lambda *_: self._stir(),
             output=lambda *_: None,
             log=lambda *_: None,
@@ -55,7 +56,7 @@ class Track:
         self.bugs: list[Exception] = []
         self.dispatcher.watch(
             self.moved.append,
-            lambda model, reason: self.stopping.append((model, reason)),
+            lambda model, cause: self.stopping.append((model, cause)),
             self.bugs.append,
         )
 
@@ -140,7 +141,7 @@ def test_who_waits_can_be_told_for_what_and_where_in_line(run: Run) -> None:
             for lease in waiting:
                 async with lease as loaded:
                     assert loaded.model == B
-            assert (A, "evicted for b: ") in [(model, reason[:15]) for model, reason in yard.stopping]
+            assert (A, StopCause.EVICTED) in yard.stopping
 
     run(main())
 
@@ -324,14 +325,149 @@ def test_a_name_that_the_scheduler_does_not_know_keeps_the_originals_words(run: 
 def test_an_unload_ends_when_the_processes_are_gone_and_refuses_who_waits(run: Run) -> None:
     async def main() -> None:
         async with track() as yard:
-            async with yard.dispatcher.lease(A):
-                waiting = asyncio.create_task(granted(yard.dispatcher.lease(B)))
-                await asyncio.sleep(0.01)
-                await yard.dispatcher.unload([A, B])
-                assert yard.fleet.status(A).state is State.STOPPED
+            holding, _ = await held(yard.dispatcher.lease(A))
+            waiting = asyncio.create_task(granted(yard.dispatcher.lease(B)))
+            await asyncio.sleep(0.01)
+            await yard.dispatcher.unload([A, B])
+            assert yard.fleet.status(A).state is State.STOPPED
+            for task in (holding, waiting):
                 with pytest.raises(RequestError) as refused:
-                    await waiting
+                    await task
                 assert refused.value.fault is Fault.MODEL_UNLOADED and refused.value.retry_after is not None
+
+    run(main())
+
+
+async def held(use: Lease | Guest) -> tuple[asyncio.Task[None], asyncio.Event]:
+    """A use of a model in the hands of a task, which lets go of it when the event is set."""
+    inside, let_go = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        try:
+            async with use:
+                inside.set()
+                await let_go.wait()
+        finally:
+            inside.set()
+
+    task = asyncio.create_task(hold())
+    await inside.wait()
+    if task.done():
+        await task
+    return task, let_go
+
+
+def test_a_lease_whose_process_is_stopped_ends_before_the_process_and_says_why(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            holding, _ = await held(yard.dispatcher.lease(A))
+            unloading = asyncio.create_task(yard.dispatcher.unload([A]))
+            with pytest.raises(RequestError, match="a was unloaded"):
+                await holding
+            assert yard.fleet.status(A).pid is not None
+            await unloading
+
+    run(main())
+
+
+def test_a_lease_that_a_shutdown_ends_says_so(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            holding, _ = await held(yard.dispatcher.lease(A))
+            yard.dispatcher.refuse_everybody()
+            await yard.dispatcher.unload([A])
+            with pytest.raises(RequestError) as ended:
+                await holding
+            assert ended.value.fault is Fault.SHUTTING_DOWN and ended.value.retry_after is not None
+
+    run(main())
+
+
+def test_a_lease_that_is_ended_between_its_grant_and_its_holders_turn_raises_the_cause(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            lease = yard.dispatcher.lease(A)
+            lease.ask()
+            assert lease.waiting is not None
+            await lease.waiting
+            unloading = asyncio.create_task(yard.dispatcher.unload([A]))
+            await asyncio.sleep(0)
+            with pytest.raises(RequestError, match="a was unloaded"):
+                await granted(lease)
+            await unloading
+
+    run(main())
+
+
+def test_a_client_that_leaves_while_its_model_is_unloaded_has_left(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            holding, _ = await held(yard.dispatcher.lease(A))
+            unloading = asyncio.create_task(yard.dispatcher.unload([A]))
+            await asyncio.sleep(0)
+            holding.cancel("the client left")
+            with pytest.raises(asyncio.CancelledError):
+                await holding
+            await unloading
+
+    run(main())
+
+
+def test_a_reload_lets_leases_on_a_changed_model_end_by_themselves(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            holding, let_go = await held(yard.dispatcher.lease(A))
+            yard.dispatcher.change_policy(policy(), changed=[A])
+            await asyncio.sleep(0.05)
+            assert not holding.done() and yard.fleet.status(A).state is State.READY
+            let_go.set()
+            await holding
+            await yard.reached(A, State.STOPPED)
+            assert yard.stopping == [(A, StopCause.CHANGED)]
+
+    run(main())
+
+
+def test_a_guest_is_let_in_only_while_the_model_is_ready_and_sent_away_with_the_cause(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            with pytest.raises(RequestError, match="not loaded"):
+                await held(yard.dispatcher.guest(A))
+            await granted(yard.dispatcher.lease(A))
+            visiting, _ = await held(yard.dispatcher.guest(A))
+            assert yard.dispatcher.scheduler.in_flight(A) == 0
+            await yard.dispatcher.unload([A])
+            with pytest.raises(RequestError, match="a was unloaded"):
+                await visiting
+
+    run(main())
+
+
+async def broken(lease: Lease, after: Coroutine[Any, Any, None]) -> None:
+    """Hold the lease until the connection to its process breaks."""
+    async with lease:
+        await after
+        raise UpstreamGoneError(Fault.BAD_GATEWAY, "127.0.0.1:9: it closed the connection")
+
+
+def test_a_connection_that_breaks_with_its_process_is_told_how_the_process_ended(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            dying = "sh -c 'echo out of memory; kill -9 $$'"
+            yard.fleet.apply({A: spec(A, dying), B: spec(B, "sleep 600")})
+            with pytest.raises(UpstreamError) as ended:
+                await broken(yard.dispatcher.lease(A), yard.reached(A, State.STOPPED))
+            assert ended.value.fault is Fault.BAD_GATEWAY
+            assert ended.value.message == "a ended by itself: killed by SIGKILL; last output:\nout of memory"
+
+    run(main())
+
+
+def test_a_connection_that_breaks_while_its_process_lives_keeps_its_own_reason(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            with pytest.raises(UpstreamError, match="it closed the connection"):
+                await broken(yard.dispatcher.lease(A), asyncio.sleep(0))
 
     run(main())
 
@@ -403,7 +539,7 @@ def test_a_timer_of_the_scheduler_rings_when_it_is_due(run: Run) -> None:
         async with track(rules) as yard:
             await granted(yard.dispatcher.lease(A))
             await yard.reached(A, State.STOPPED)
-            assert yard.stopping == [(A, "idle for 0.1 s")]
+            assert yard.stopping == [(A, StopCause.IDLE)]
 
     run(main())
 

@@ -10,12 +10,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
-from typing import assert_never
+from typing import Any, assert_never
 
-from swapyard.errors import Fault, RequestError
+from swapyard.errors import Fault, RequestError, UpstreamError, UpstreamGoneError
 from swapyard.processes.fleet import Fleet, ProcessStatus
 from swapyard.scheduling.effects import Check, Effect, Grant, Load, Refuse, Stop, Unloaded, WakeAt
 from swapyard.scheduling.events import (
@@ -33,9 +34,13 @@ from swapyard.scheduling.events import (
     UnloadAsked,
     UnloadId,
 )
-from swapyard.scheduling.machine import Scheduler
+from swapyard.scheduling.machine import RETRY_LATER, RETRY_SOON, Scheduler
 from swapyard.scheduling.policy import Policy
-from swapyard.types import ModelId, Ticket
+from swapyard.types import Exit, ModelId, StopCause, Ticket
+
+EXIT_PATIENCE = 0.5
+"""Seconds that a broken connection waits for the news that its process has ended: a process that is killed
+loses its connections before it is gone."""
 
 Log = Callable[[int, str], None]
 
@@ -52,28 +57,102 @@ class Loaded:
     start: int
 
 
-class Lease:
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One start of a model's process that ended unasked: how, and the last lines that it said."""
+
+    start: int
+    how: Exit
+    output: str
+
+
+class Use:
+    """A block in which one task uses one start of a model's process, and learns of that process's end.
+
+    When we stop the process, the task is cancelled and the block raises RequestError with the cause instead,
+    as asyncio.timeout does.  When the process ended by itself, an UpstreamGoneError out of the block becomes
+    an UpstreamError that says how.
+    """
+
+    __slots__ = ("_cancelling", "_dispatcher", "_is_cancelled", "_start", "_task", "ended_by", "model")
+
+    def __init__(self, dispatcher: Dispatcher, model: ModelId) -> None:
+        self._dispatcher = dispatcher
+        self.model = model
+        # Why we ended it; None as long as we have not.
+        self.ended_by: RequestError | None = None
+        self._start = 0
+        # Uses the process now; None before and after.
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+        self._is_cancelled = False
+
+    def end(self, error: RequestError) -> None:
+        """The process is being stopped: the block ends now, with this error."""
+        if self.ended_by is not None:
+            return
+        self.ended_by = error
+        if self._task is not None:
+            self._is_cancelled = True
+            self._task.cancel(error.message)
+
+    def _begin(self, loaded: Loaded) -> Loaded:
+        self._start = loaded.start
+        # Asking for the running loop costs a system call in Python 3.11.
+        task = self._task = asyncio.current_task(self._dispatcher.loop)
+        assert task is not None
+        self._cancelling = task.cancelling()
+        return loaded
+
+    async def _explain(self, error: BaseException | None) -> None:
+        """Raise what the block raises instead of `error`, if it is to raise anything else."""
+        task, self._task = self._task, None
+        ours = False
+        if self._is_cancelled and task is not None:
+            # Somebody else may have cancelled the task as well, and then it is cancelled.
+            ours = task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError)
+        if isinstance(error, UpstreamGoneError):
+            if self.ended_by is None:
+                crash = await self._dispatcher.crash(self.model, self._start)
+                if self.ended_by is None and crash is not None:
+                    raise crashed(self.model, crash) from error
+            ours = self.ended_by is not None
+        if ours and self.ended_by is not None:
+            raise self.ended_by from None
+
+
+class Guest(Use):
+    """A use of a ready model that no scheduler counts: it keeps nobody waiting, and does not keep the model.
+
+    Entering raises RequestError (CONFLICT) when the model is not ready.
+    """
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Loaded:
+        return self._begin(self._dispatcher.welcome(self))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._explain(error)
+        finally:
+            self._dispatcher.see_off(self)
+
+
+class Lease(Use):
     """The right to use a loaded model for the length of an `async with` block.
 
     Entering waits until the model is ready and may be used; it raises RequestError when that will not
     happen.  However the block ends, exactly one event goes to the scheduler.
     """
 
-    __slots__ = (
-        "_dispatcher",
-        "_explicit",
-        "granted",
-        "load_begun",
-        "model",
-        "refusal",
-        "ticket",
-        "waiting",
-    )
+    __slots__ = ("_explicit", "granted", "load_begun", "refusal", "ticket", "waiting")
 
     def __init__(self, dispatcher: Dispatcher, model: ModelId, explicit: bool) -> None:
-        self._dispatcher = dispatcher
+        super().__init__(dispatcher, model)
         self._explicit = explicit
-        self.model = model
         self.ticket = dispatcher.next_ticket()
         self.granted = False
         self.refusal: RequestError | None = None
@@ -101,12 +180,21 @@ class Lease:
                 raise
         if self.refusal is not None:
             raise self.refusal
-        return self._dispatcher.loaded(self.model)
+        if self.ended_by is not None:  # between the grant and this task's turn
+            self._dispatcher.leave(self)
+            raise self.ended_by
+        return self._begin(self._dispatcher.loaded(self.model))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._dispatcher.leave(self)
+        try:
+            if error is None and not self._is_cancelled:
+                self._task = None
+            else:
+                await self._explain(error)
+        finally:
+            self._dispatcher.leave(self)
 
     def abandon(self) -> None:
         """Give up a lease that was asked for but whose block was never entered; harmless otherwise."""
@@ -129,14 +217,18 @@ class Lease:
 
 
 class Dispatcher:
+    """Construct it in the event loop."""
+
     def __init__(self, policy: Policy, fleet: Fleet, *, clock: Callable[[], float], log: Log) -> None:
         self.scheduler = Scheduler(policy)
         self.fleet = fleet
+        self.loop = asyncio.get_running_loop()
         self._clock = clock
         self._log = log
         self._tickets = count(1)
         self._unload_ids = count(1)
         self._callers: dict[Ticket, Lease] = {}
+        self._guests: set[Guest] = set()
         self._unloads: dict[UnloadId, asyncio.Future[None]] = {}
         self._events: deque[Event] = deque()
         self._busy = False
@@ -145,14 +237,17 @@ class Dispatcher:
         self._loads_begun: dict[ModelId, float] = {}
         # Of models whose load has finished and whose stop has not been ordered.
         self._loaded: dict[ModelId, Loaded] = {}
+        # The latest of each model, and what is set and replaced when another comes.
+        self._crashes: dict[ModelId, Crash] = {}
+        self._another_crash = asyncio.Event()
         self._on_traffic: Callable[[ModelId], None] = _nobody_cares
-        self._on_stop: Callable[[ModelId, str], None] = _nobody_cares
+        self._on_stop: Callable[[ModelId, StopCause], None] = _nobody_cares
         self._on_bug: Callable[[Exception], None] = _nobody_cares
 
     def watch(
         self,
         on_traffic: Callable[[ModelId], None],
-        on_stop: Callable[[ModelId, str], None],
+        on_stop: Callable[[ModelId, StopCause], None],
         on_bug: Callable[[Exception], None],
     ) -> None:
         """Have these called: a model's requests move; a model is about to be stopped; the scheduler failed.
@@ -168,6 +263,10 @@ class Dispatcher:
     def lease(self, model: ModelId, *, explicit: bool = False) -> Lease:
         """The right to use `model`, waiting as long as needed; `explicit` is an operator's order to load."""
         return Lease(self, model, explicit)
+
+    def guest(self, model: ModelId) -> Guest:
+        """A use of `model` as long as it is ready, which nobody counts."""
+        return Guest(self, model)
 
     def next_ticket(self) -> Ticket:
         return Ticket(next(self._tickets))
@@ -191,6 +290,25 @@ class Dispatcher:
             self.post(LeaseReleased(lease.ticket))
         else:
             self.post(CallerLeft(lease.ticket))
+
+    def welcome(self, guest: Guest) -> Loaded:
+        loaded = self._loaded.get(guest.model)
+        if loaded is None:
+            raise RequestError(Fault.CONFLICT, f"model {guest.model} is not loaded")
+        self._guests.add(guest)
+        return loaded
+
+    def see_off(self, guest: Guest) -> None:
+        self._guests.discard(guest)
+
+    async def crash(self, model: ModelId, start: int) -> Crash | None:
+        """How this start of the model's process ended by itself; None when no such news comes in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EXIT_PATIENCE):
+                while (known := self._crashes.get(model)) is None or known.start != start:
+                    await self._another_crash.wait()
+                return known
+        return None
 
     def loaded(self, model: ModelId) -> Loaded:
         return self._loaded.get(model) or self._look(model)
@@ -233,7 +351,10 @@ class Dispatcher:
     def change_policy(
         self, policy: Policy, changed: Iterable[ModelId] = (), removed: Iterable[ModelId] = ()
     ) -> None:
-        self.post(PolicyChanged(policy, frozenset(changed), frozenset(removed)))
+        removed = frozenset(removed)
+        for model in removed:
+            self._crashes.pop(model, None)
+        self.post(PolicyChanged(policy, frozenset(changed), removed))
 
     def refuse_everybody(self) -> None:
         """The first step of a shutdown: whoever waits is refused, and whoever comes."""
@@ -254,10 +375,16 @@ class Dispatcher:
     def stop_finished(self, model: ModelId) -> None:
         self.post(StopFinished(model))
 
-    def gone(self, model: ModelId, reason: str) -> None:
-        self._log(logging.WARNING, f"<{model}> ended by itself: {reason}")
+    def exited(self, model: ModelId, start: int, how: Exit, output: str) -> None:
+        """A ready process answers nobody any more; `gone` follows when nothing of it is left."""
+        self._log(logging.WARNING, f"<{model}> ended by itself: {how}")
+        self._crashes[model] = Crash(start, how, output)
+        self._another_crash.set()
+        self._another_crash = asyncio.Event()
+
+    def gone(self, model: ModelId, how: Exit) -> None:
         self._loaded.pop(model, None)
-        self.post(ProcessGone(model, reason))
+        self.post(ProcessGone(model, how))
 
     # The loop
 
@@ -294,9 +421,10 @@ class Dispatcher:
                     if lease.model == model and lease.is_loading:
                         lease.load_begun = now
                 self.fleet.load(model, reason or "load asked")
-            case Stop(model, grace, reason):
+            case Stop(model, grace, cause, reason):
                 self._log(logging.INFO, f"<{model}> stopping: {reason}")
-                self._on_stop(model, reason)
+                self._end_uses(effect)
+                self._on_stop(model, cause)
                 self._loaded.pop(model, None)
                 self.fleet.stop(model, grace, reason)
             case Unloaded(unload):
@@ -307,6 +435,13 @@ class Dispatcher:
                 self._wake_at(at, now)
             case _:
                 assert_never(effect)
+
+    def _end_uses(self, stop: Stop) -> None:
+        """Whoever still uses the process that is being stopped learns why."""
+        leases = [one for one in self._callers.values() if one.granted and one.model == stop.model]
+        guests = [guest for guest in self._guests if guest.model == stop.model]
+        for use in (*leases, *guests):
+            use.end(stopped(stop))
 
     def _wake_at(self, at: float, now: float) -> None:
         if self._alarm is not None:
@@ -348,6 +483,26 @@ def _wake(waiting: asyncio.Future[None] | None) -> None:
 
 def _nobody_cares(*_: object) -> None:
     pass
+
+
+def stopped(stop: Stop) -> RequestError:
+    """What a client reads whose answer ends because we stop the process behind it."""
+    match stop.cause:
+        case StopCause.SHUTDOWN:
+            return RequestError(Fault.SHUTTING_DOWN, "shutting down", retry_after=RETRY_LATER)
+        case StopCause.UNLOADED:
+            words = f"{stop.model} was unloaded"
+        case StopCause.EVICTED | StopCause.IDLE | StopCause.CHANGED | StopCause.REMOVED:
+            words = f"{stop.model} was unloaded: {stop.reason}"
+        case _:
+            assert_never(stop.cause)
+    return RequestError(Fault.MODEL_UNLOADED, words, retry_after=RETRY_SOON)
+
+
+def crashed(model: ModelId, crash: Crash) -> UpstreamError:
+    """What a client reads whose answer ended with the process behind it."""
+    last = f"; last output:\n{crash.output}" if crash.output else ""
+    return UpstreamError(Fault.BAD_GATEWAY, f"{model} ended by itself: {crash.how}{last}")
 
 
 def message_of(refusal: Refuse) -> str:

@@ -62,11 +62,12 @@ class Fault(StrEnum):
     QUEUE_TIMEOUT = "queue_timeout"
     MODEL_UNLOADED = "model_unloaded"
     SHUTTING_DOWN = "shutting_down"
+    # This machine or our limits on it: descriptors, memory, ports
+    EXHAUSTED = "exhausted"
     CANCELLED = "cancelled"
     NO_TARGET = "no_target"
     INTERNAL = "internal"
     NO_SPACE = "no_space"
-    OVERLOADED = "overloaded"
     # The model
     LOAD_FAILED = "load_failed"
     BACKING_OFF = "backing_off"
@@ -92,3 +93,10 @@ class RequestError(SwapyardError):
 
 class UpstreamError(RequestError):
     """An upstream that could not be reached, or that broke off before or within its answer."""
+
+
+class UpstreamGoneError(UpstreamError):
+    """Nobody answers there: no connection, or it ended before the answer did.
+
+    Whoever holds a lease on a process of ours learns from it whether that process has ended.
+    """

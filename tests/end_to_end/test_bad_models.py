@@ -159,6 +159,8 @@ def test_a_server_that_dies_before_it_answers(yard: StartYard, undisturbed: Undi
     with undisturbed(swapyard, "good"):
         reply = swapyard.chat("bad", die="before")
         assert (reply.status, reply.code) == (502, "bad_gateway")
+        assert reply.message.startswith("bad ended by itself: killed by SIGKILL; last output:\n")
+        assert reply.message.endswith("error: out of memory")
         swapyard.log_says("killed by SIGKILL")
         assert swapyard.chat("bad").status == 200
 
@@ -170,6 +172,7 @@ def test_a_server_that_dies_in_mid_stream(yard: StartYard, undisturbed: Undistur
         with swapyard.stream("bad", count=9, die="amid_stream") as stream:
             heard = stream.until_cut()
         assert len(heard) == 4 and '"code":"bad_gateway"' in heard[3]
+        assert "bad ended by itself: killed by SIGKILL" in heard[3] and "error: out of memory" in heard[3]
         swapyard.log_says("killed by SIGKILL")
         assert swapyard.chat("bad").status == 200
 

@@ -79,6 +79,7 @@ class Yard:
         self.fleet = Fleet(
             on_load_finished=lambda model, error: self._report("loaded", model, error),
             on_stop_finished=lambda model: self._report("stopped", model),
+            on_exited=lambda model, start, how, _: self._report("exited", model, start, how),
             on_gone=lambda model, reason: self._report("gone", model, reason),
             on_state=lambda model, old, new, _: self._report("state", model, old, new),
             output=self._printed,

@@ -98,6 +98,7 @@ def test_a_daemon_that_left_its_group_ends_with_the_fleet(run: Run, tmp_path: Pa
         fleet = Fleet(
             on_load_finished=lambda *_: loaded.set(),
             on_stop_finished=lambda _: None,
+            on_exited=lambda *_: None,
             on_gone=lambda *_: None,
             on_state=lambda *_: None,
             output=lambda *_: None,

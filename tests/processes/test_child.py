@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from swapyard.processes.adopted import subreaper
-from swapyard.processes.child import Child, describe_exit, wait_for_exit
+from swapyard.processes.child import Child, exit_of, wait_for_exit
 from swapyard.processes.group import group_lives
 from swapyard.processes.launch import Launch
+from swapyard.types import Exit
 
 if TYPE_CHECKING:
     from tests.processes.conftest import Yard
@@ -54,7 +55,7 @@ def test_stdin_is_the_null_device_and_the_child_leads_its_own_group(run: Run, ya
         script = "import os, sys; print(sys.stdin.read() == '', os.getpgid(0) == os.getpid())"
         launch = Launch(sys.executable, ("python", "-I", "-S", "-c", script), dict(os.environ))
         child = Child(launch, printed.append)
-        assert await child.exit() == "exit status 0"
+        assert await child.exit() == Exit(code=0)
         child.close()
         assert b"".join(printed) == b"True True\n"
 
@@ -103,7 +104,7 @@ def test_orphans_in_the_group_are_adopted_and_collected(run: Run, yard: Yard) ->
     async def main() -> None:
         with subreaper():
             child = Child(shell(yard, "sleep 1000 & exit 0"))
-            assert await child.exit() == "exit status 0"
+            assert await child.exit() == Exit(code=0)
             assert child.group_left()
             child.terminate()
             async with asyncio.timeout(20):
@@ -116,6 +117,6 @@ def test_orphans_in_the_group_are_adopted_and_collected(run: Run, yard: Yard) ->
 
 
 def test_exits_in_words() -> None:
-    assert describe_exit(0) == "exit status 0"
-    assert describe_exit(-signal.SIGSEGV) == "killed by SIGSEGV"
-    assert describe_exit(-200) == "killed by signal 200"
+    assert str(exit_of(0)) == "exit status 0"
+    assert str(exit_of(-signal.SIGSEGV)) == "killed by SIGSEGV"
+    assert str(exit_of(-200)) == "killed by signal 200"

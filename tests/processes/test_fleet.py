@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from swapyard.processes.fleet import Fleet
-from swapyard.types import ModelId, State
+from swapyard.types import Exit, ModelId, State
 
 if TYPE_CHECKING:
     from tests.processes.conftest import Yard
@@ -193,7 +193,7 @@ def test_a_ready_child_that_is_killed_is_gone_at_once(run: Run, yard: Yard) -> N
         async with yard.running(yard.spec()):
             await yard.load()
             os.kill(yard.pid(), signal.SIGKILL)
-            await yard.until(lambda: yard.count("gone", MODEL, "killed by SIGKILL"))
+            await yard.until(lambda: yard.count("gone", MODEL, Exit(signal=signal.SIGKILL)))
             assert yard.states() == [STARTING, READY, STOPPED]
             assert yard.fleet.status(MODEL).last_error == "exited by itself (killed by SIGKILL)"
             assert await yard.load() is None
@@ -293,6 +293,7 @@ def test_a_bug_in_whoever_is_told_ends_everything_children_first(run_once: Run, 
         fleet = Fleet(
             on_load_finished=fail,
             on_stop_finished=fail,
+            on_exited=fail,
             on_gone=fail,
             on_state=lambda *_: None,
             output=lambda *_: None,

@@ -30,7 +30,8 @@ OWNER = """
 
     async def main():
         fleet = Fleet(
-            on_load_finished=lambda model, error: say("loaded", error), on_stop_finished=say, on_gone=say,
+            on_load_finished=lambda model, error: say("loaded", error), on_stop_finished=say,
+            on_exited=say, on_gone=say,
             on_state=lambda *_: None, output=lambda *_: None, log=lambda *_: None,
             ledger=Ledger(Path(sys.argv[1])),
         )

@@ -18,6 +18,7 @@ from swapyard.processes.lifecycle import (
     ChildExited,
     Effect,
     Event,
+    Exited,
     GiveUpStart,
     Gone,
     GroupGone,
@@ -38,7 +39,7 @@ from swapyard.processes.lifecycle import (
     TimePassed,
     WakeAt,
 )
-from swapyard.types import State
+from swapyard.types import Exit, State
 
 STOPPED, STARTING, READY, STOPPING, SHUTDOWN = State
 
@@ -93,7 +94,7 @@ def test_a_healthy_cycle() -> None:
         AskToStop(110),
         WakeAt(110),
     ]
-    assert process.handle(GroupGone(1, "exit status 0"), 101) == [
+    assert process.handle(GroupGone(1, Exit(code=0)), 101) == [
         Announce(STOPPING, STOPPED, ""),
         StopFinished(),
     ]
@@ -140,7 +141,7 @@ def test_a_stop_aborts_a_start_with_the_grace_of_the_caller_and_reports_the_load
         WakeAt(7),
     ]
     assert process.handle(TimePassed(), 7) == [Kill(), WakeAt(7 + KILL_PATIENCE)]
-    assert process.handle(GroupGone(1, "killed by SIGKILL"), 7) == [
+    assert process.handle(GroupGone(1, Exit(signal=9)), 7) == [
         Announce(STOPPING, STOPPED, ""),
         StopFinished(),
     ]
@@ -167,7 +168,7 @@ def test_a_start_that_takes_too_long_is_ended_and_fails_when_nothing_is_left() -
         AskToStop(15 + FAILED_LOAD_GRACE),
         WakeAt(15 + FAILED_LOAD_GRACE),
     ]
-    assert process.handle(GroupGone(1, "killed by SIGTERM"), 16) == [
+    assert process.handle(GroupGone(1, Exit(signal=15)), 16) == [
         Announce(STOPPING, STOPPED, ""),
         LoadFinished(error),
     ]
@@ -180,7 +181,7 @@ def test_a_timer_that_fires_early_is_set_again() -> None:
 
 def test_an_exit_while_starting_fails_the_load() -> None:
     error = f"{EXITED_EARLY} (exit status 1)"
-    assert starting().handle(GroupGone(1, "exit status 1"), 2) == [
+    assert starting().handle(GroupGone(1, Exit(code=1)), 2) == [
         GiveUpStart(),
         Announce(STARTING, STOPPED, error),
         LoadFinished(error),
@@ -189,10 +190,10 @@ def test_an_exit_while_starting_fails_the_load() -> None:
 
 def test_a_wrapper_that_exits_while_starting_fails_the_load_when_the_rest_is_ended() -> None:
     process = starting()
-    effects = process.handle(ChildExited(1, "exit status 0"), 2)
+    effects = process.handle(ChildExited(1, Exit(code=0)), 2)
     assert effects[-2:] == [AskRest(), WakeAt(2 + LEFTOVER_GRACE)]
     assert process.state is STOPPING
-    announce, finished = process.handle(GroupGone(1, "exit status 0"), 3)
+    announce, finished = process.handle(GroupGone(1, Exit(code=0)), 3)
     assert announce == Announce(STOPPING, STOPPED, "")
     assert isinstance(finished, LoadFinished)
     assert finished.error is not None and "foreground" in finished.error
@@ -202,7 +203,7 @@ def test_a_load_asked_while_a_failed_one_cleans_up_shares_its_answer() -> None:
     process = starting()
     process.handle(TimePassed(), 15)
     assert process.handle(LoadAsked(15), 16) == []
-    assert process.handle(GroupGone(1, "exit status 0"), 17) == [
+    assert process.handle(GroupGone(1, Exit(code=0)), 17) == [
         Announce(STOPPING, STOPPED, ""),
         LoadFinished("health check timed out after 15s"),
     ]
@@ -212,7 +213,7 @@ def test_a_stop_reports_a_failed_load_that_was_still_cleaning_up_first() -> None
     process = starting()
     process.handle(TimePassed(), 15)
     assert process.handle(StopAsked(10, "unload"), 16) == [LoadFinished("health check timed out after 15s")]
-    assert process.handle(GroupGone(1, "exit status 0"), 17) == [
+    assert process.handle(GroupGone(1, Exit(code=0)), 17) == [
         Announce(STOPPING, STOPPED, ""),
         StopFinished(),
     ]
@@ -220,23 +221,24 @@ def test_a_stop_reports_a_failed_load_that_was_still_cleaning_up_first() -> None
 
 def test_a_ready_process_that_exits_is_gone_when_nothing_is_left() -> None:
     process = ready()
-    assert process.handle(ChildExited(1, "exit status 0"), 50) == [
+    assert process.handle(ChildExited(1, Exit(code=0)), 50) == [
+        Exited(Exit(code=0)),
         Announce(READY, STOPPING, "exited by itself (exit status 0)"),
         AskRest(),
         WakeAt(50 + LEFTOVER_GRACE),
     ]
     assert process.handle(TimePassed(), 52) == [Kill(), WakeAt(52 + KILL_PATIENCE)]
-    assert process.handle(GroupGone(1, "exit status 0"), 52) == [
+    assert process.handle(GroupGone(1, Exit(code=0)), 52) == [
         Announce(STOPPING, STOPPED, ""),
-        Gone("exit status 0"),
+        Gone(Exit(code=0)),
     ]
 
 
 def test_a_stop_while_the_rest_of_an_exited_child_is_ended_is_the_only_answer() -> None:
     process = ready()
-    process.handle(ChildExited(1, "exit status 0"), 50)
+    process.handle(ChildExited(1, Exit(code=0)), 50)
     assert process.handle(StopAsked(10, "unload"), 51) == []
-    assert process.handle(GroupGone(1, "exit status 0"), 51) == [
+    assert process.handle(GroupGone(1, Exit(code=0)), 51) == [
         Announce(STOPPING, STOPPED, ""),
         StopFinished(),
     ]
@@ -244,7 +246,7 @@ def test_a_stop_while_the_rest_of_an_exited_child_is_ended_is_the_only_answer() 
 
 def test_descendants_keep_the_rest_of_the_grace_when_the_direct_child_is_gone() -> None:
     process = stopping(grace=10)
-    assert process.handle(ChildExited(1, "exit status 0"), 101) == [AskRest()]
+    assert process.handle(ChildExited(1, Exit(code=0)), 101) == [AskRest()]
     assert process.handle(TimePassed(), 110) == [Kill(), WakeAt(110 + KILL_PATIENCE)]
 
 
@@ -253,7 +255,7 @@ def test_an_earlier_deadline_shortens_a_stop_and_a_later_one_does_not_prolong_it
     assert process.handle(StopAsked(60, "again"), 101) == []
     assert process.handle(StopAsked(2, "hurry"), 102) == [WakeAt(104)]
     assert process.handle(TimePassed(), 104) == [Kill(), WakeAt(104 + KILL_PATIENCE)]
-    assert process.handle(GroupGone(1, "killed by SIGKILL"), 104) == [
+    assert process.handle(GroupGone(1, Exit(signal=9)), 104) == [
         Announce(STOPPING, STOPPED, ""),
         StopFinished(),
     ]
@@ -262,7 +264,7 @@ def test_an_earlier_deadline_shortens_a_stop_and_a_later_one_does_not_prolong_it
 def test_a_load_during_a_stop_starts_afresh_after_it() -> None:
     process = stopping()
     assert process.handle(LoadAsked(15), 101) == []
-    assert process.handle(GroupGone(1, "exit status 0"), 102) == [
+    assert process.handle(GroupGone(1, Exit(code=0)), 102) == [
         Announce(STOPPING, STOPPED, ""),
         StopFinished(),
         Announce(STOPPED, STARTING, "load asked"),
@@ -275,7 +277,7 @@ def test_a_stop_aborts_a_load_that_waits_for_the_stop_before_it() -> None:
     process = stopping()
     process.handle(LoadAsked(15), 101)
     assert process.handle(StopAsked(60, "unload"), 102) == [LoadFinished("aborted: unload", aborted=True)]
-    assert process.handle(GroupGone(1, "exit status 0"), 103) == [
+    assert process.handle(GroupGone(1, Exit(code=0)), 103) == [
         Announce(STOPPING, STOPPED, ""),
         StopFinished(),
     ]
@@ -289,7 +291,7 @@ def test_a_group_that_survives_sigkill_is_given_up_so_that_the_stop_ends() -> No
         Announce(STOPPING, STOPPED, ""),
         StopFinished(),
     ]
-    assert process.handle(GroupGone(1, "killed"), 111) == []
+    assert process.handle(GroupGone(1, Exit(signal=9)), 111) == []
 
 
 def test_shutdown_is_shown_before_the_kill() -> None:
@@ -301,7 +303,7 @@ def test_shutdown_is_shown_before_the_kill() -> None:
     ]
     assert not process.over
     assert process.handle(StopAsked(0, "now"), 9.5) == [WakeAt(9.5)]
-    assert process.handle(GroupGone(1, "exit status 0"), 9.6) == [StopFinished()]
+    assert process.handle(GroupGone(1, Exit(code=0)), 9.6) == [StopFinished()]
     assert process.over
     assert process.handle(LoadAsked(15), 10) == [LoadFinished("shutting down", aborted=True)]
 
@@ -323,7 +325,7 @@ def test_shutdown_of_a_stopping_process_shortens_its_grace() -> None:
         LoadFinished("shutting down", aborted=True),
         WakeAt(102 + LIFETIME_GRACE),
     ]
-    assert process.handle(GroupGone(1, "killed by SIGKILL"), 103) == [
+    assert process.handle(GroupGone(1, Exit(signal=9)), 103) == [
         Announce(STOPPING, STOPPED, ""),
         StopFinished(),
         Announce(STOPPED, SHUTDOWN, ""),
@@ -346,6 +348,7 @@ class World:
         self.stops = 0
         # Those among the loads that were asked for after the stop: they begin when it is done.
         self.later_loads = 0
+        self.has_exited = False
 
     def send(self, event: Event) -> None:
         events = [event]
@@ -385,8 +388,11 @@ class World:
             case StopFinished():
                 assert self.stops and self.loads == self.later_loads and not self.child
                 self.stops = self.later_loads = 0
+            case Exited():
+                self.has_exited = True
             case Gone():
-                assert not self.child and not self.stops
+                assert not self.child and not self.stops and self.has_exited
+                self.has_exited = False
             case WakeAt(at):
                 self.wake_at = at
         return []
@@ -413,12 +419,12 @@ class World:
 
     def exits(self) -> None:
         if self.child:
-            self.send(ChildExited(self.child, "exit status 0"))
+            self.send(ChildExited(self.child, Exit(code=0)))
 
     def vanishes(self) -> None:
         if self.child:
             start, self.child = self.child, 0
-            self.send(GroupGone(start, "exit status 0"))
+            self.send(GroupGone(start, Exit(code=0)))
 
     def time_passes(self, seconds: float) -> None:
         self.now += seconds

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from swapyard.types import ModelId, State
+from swapyard.types import Exit, ModelId, State
 
 if TYPE_CHECKING:
     from tests.processes.conftest import Yard
@@ -275,7 +275,7 @@ def test_a_crash_of_one_model_leaves_the_others_alone(run_once: Run, yard: Yard)
             for _ in range(3):
                 assert await yard.load(crashing) is None
                 await yard.until(lambda: yard.state(crashing) is STOPPED)
-            await yard.until(lambda: yard.count("gone", crashing, "exit status 7") == 3)
+            await yard.until(lambda: yard.count("gone", crashing, Exit(code=7)) == 3)
             assert yard.pid() == pid
             assert yard.state() is READY
 

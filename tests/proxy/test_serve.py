@@ -300,10 +300,10 @@ def test_a_request_that_outlives_the_grace_is_not_blamed_on_its_client(
                     pass
             program._asked_to_stop()
             program._asked_to_stop()
-            await asyncio.gather(task, return_exceptions=True)
+            assert error_of(await task) == (503, "shutting_down")
         async with yard(text) as (port, program):
             (row,) = await rows(port, program, ask)
-            assert row["error_msg"] == "shutting down"
+            assert (row["resp_status_code"], row["error_msg"]) == (503, "shutting down")
 
     run(main())
 
@@ -339,6 +339,26 @@ def test_a_websocket_that_is_not_agreed_to_is_an_ordinary_answer(run: Run, yard:
             assert refused.value.response.status_code == 200
             assert program.fleet.status(A).state is State.READY
             assert program.dispatcher.scheduler.in_flight(A) == 0
+
+    run(main())
+
+
+def test_a_websocket_whose_model_is_unloaded_before_it_agreed_gets_the_reason(run: Run, yard: Yard) -> None:
+    async def main() -> None:
+        async with yard(BOTH) as (port, program):
+
+            async def refused() -> int:
+                url = f"ws://127.0.0.1:{port}/upstream/a/talk"
+                with pytest.raises(InvalidStatus) as answer:
+                    await connect(url, proxy=None, additional_headers={"x-do": "hang"})
+                return answer.value.response.status_code
+
+            with program.bus.subscribe(StateChanged) as changes:
+                opening = asyncio.create_task(refused())
+                while (await changes.next()).new is not State.READY:  # type: ignore[union-attr]
+                    pass
+            await program.dispatcher.unload([A])
+            assert await opening == 503
 
     run(main())
 

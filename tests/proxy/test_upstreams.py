@@ -248,7 +248,7 @@ class ServerThatWantsToBeAsked(Server):
 # Answers
 
 
-def test_chunks_and_trailers_come_out_and_header_names_are_lower_case(run: Run) -> None:
+def test_chunks_come_out_trailers_do_not_and_header_names_are_lower_case(run: Run) -> None:
     async def main() -> None:
         async with Says(
             b"HTTP/1.1 207 Fine So Far\r\nSet-Cookie: a\r\nX-Empty:\r\nSet-Cookie: b\r\n"
@@ -263,7 +263,6 @@ def test_chunks_and_trailers_come_out_and_header_names_are_lower_case(run: Run) 
                 assert answer.ended
                 assert await answer.read() == b"onetwo"
                 assert await answer.read() == b""
-                assert answer.trailers == [(b"x-sum", b"6")]
             upstream.close()
 
     run(main())

@@ -26,7 +26,7 @@ from swapyard.scheduling.events import (
 from swapyard.scheduling.groups import Group, group_planner
 from swapyard.scheduling.machine import Scheduler
 from swapyard.scheduling.policy import ModelPolicy, OrderKind, Planner, Policy
-from swapyard.types import ModelId, Ticket
+from swapyard.types import Exit, ModelId, Ticket
 
 
 def spell(effect: Effect) -> str:
@@ -89,8 +89,8 @@ class Talk:
     def stopped(self, model: str) -> list[str]:
         return self.handle(StopFinished(ModelId(model)))
 
-    def gone(self, model: str, reason: str = "exit status 1") -> list[str]:
-        return self.handle(ProcessGone(ModelId(model), reason))
+    def gone(self, model: str, how: Exit | None = None) -> list[str]:
+        return self.handle(ProcessGone(ModelId(model), how or Exit(code=1)))
 
     def unload(self, *models: str, grace: float | None = None) -> list[str]:
         self._unloads += 1

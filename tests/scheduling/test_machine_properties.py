@@ -40,7 +40,7 @@ from swapyard.scheduling.groups import Group, group_planner
 from swapyard.scheduling.machine import Scheduler
 from swapyard.scheduling.matrix import matrix_planner
 from swapyard.scheduling.policy import Eviction, ModelPolicy, OrderKind, Planner, Policy
-from swapyard.types import ModelId, Ticket
+from swapyard.types import Exit, ModelId, Ticket
 
 NAMES = [ModelId(name) for name in "abcde"]
 
@@ -278,7 +278,7 @@ class Interleavings(RuleBasedStateMachine):
         self.yard.ready.discard(model)
         self.yard.lives[model] += 1
         self.leaving.discard(model)
-        self.feed(ProcessGone(model, "exit status 1"))
+        self.feed(ProcessGone(model, Exit(code=1)))
 
     @rule(data=st.data(), grace=st.sampled_from([None, 1.0, 30.0]))
     def unload_is_asked(self, data: st.DataObject, grace: float | None) -> None:

@@ -10,7 +10,7 @@ import pytest
 from swapyard.scheduling.effects import Refuse
 from swapyard.scheduling.groups import Group
 from swapyard.scheduling.policy import ModelPolicy
-from swapyard.types import ModelId
+from swapyard.types import Exit, ModelId
 
 MakeTalk = Callable[..., Any]
 
@@ -309,9 +309,9 @@ def test_p44_a_process_that_dies_soon_after_readiness_counts_as_a_failed_load(ta
     for _ in range(3):
         t.start("a")
         t.now += 1
-        t.gone("a", "killed by signal 11")
+        t.gone("a", Exit(signal=11))
     assert t.ask("a") == ["refuse 4 backing_off"]
-    assert "killed by signal 11" in t.refusals()[0].reason
+    assert "killed by SIGSEGV" in t.refusals()[0].reason
 
 
 def test_a_process_that_lived_longer_ends_the_row(talk: MakeTalk) -> None:

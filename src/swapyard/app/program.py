@@ -40,7 +40,7 @@ from swapyard.processes.ledger import Ledger
 from swapyard.proxy.generation import build as build_generation
 from swapyard.proxy.serve import DataPlane
 from swapyard.scheduling.machine import RETRY_LATER
-from swapyard.types import ModelId, State
+from swapyard.types import Exit, ModelId, State, StopCause
 from swapyard.web import asgi
 from swapyard.web.front import Front
 from swapyard.web.server import Listener, Reply, Request
@@ -48,8 +48,11 @@ from swapyard.web.server import Listener, Reply, Request
 SHUTDOWN_GRACE = 30.0
 """Seconds that leases may take to end, and processes to stop, all together."""
 
+STOP_GRACE = 2.0
+"""Seconds of it that leases leave to the processes."""
+
 LAST_WORDS = 1.0
-"""Seconds in which clients of event and log streams may read what was said last."""
+"""Seconds in which clients may read what was said last."""
 
 GARBAGE_PERIOD = 50_000
 """Containers that come and stay before the collector looks for cycles.  A request leaves none behind, but
@@ -92,6 +95,7 @@ class Program:
         self.fleet = Fleet(
             on_load_finished=self._load_finished,
             on_stop_finished=lambda model: self.dispatcher.stop_finished(model),
+            on_exited=lambda *exit: self.dispatcher.exited(*exit),
             on_gone=self._gone,
             on_state=self._state_changed,
             output=self.logs.output,
@@ -189,7 +193,8 @@ class Program:
     async def _shut_down(self) -> None:
         """Stop accepting, refuse who waits, end the streams that never end, let leases end, stop processes.
 
-        Leases and processes share one grace; a second signal ends it at once.
+        Leases and processes share one grace; a second signal ends it at once.  Stopping the processes ends
+        the leases that are left, and their clients are told why; what is still there after that is cut.
         """
         self.logs.log(logging.INFO, "shutting down")
         deadline = clock() + SHUTDOWN_GRACE
@@ -198,11 +203,11 @@ class Program:
         self.bus.close()
         self.logs.close_followers()
         asyncio.get_running_loop().call_later(LAST_WORDS, self._watchers.cut)
-        if not await self._done_in_time(self._listener.drained(), deadline):
-            await self._cut_off()
+        await self._done_in_time(self._listener.drained(), deadline - STOP_GRACE)
         # Each model has its own grace, but no longer than the program's.
         if not await self._done_in_time(self.dispatcher.unload(self._all_models()), deadline):
             await self.dispatcher.unload(self._all_models(), 0)
+        await self._cut_off()
 
     async def _cut_off(self) -> None:
         """End the requests that are left; who reads is told why."""
@@ -304,13 +309,14 @@ class Program:
             self.observers.metrics.restarted(model)
         self.dispatcher.load_finished(model, error)
 
-    def _gone(self, model: ModelId, reason: str) -> None:
+    def _gone(self, model: ModelId, how: Exit) -> None:
         self._restarting.add(model)
-        self.dispatcher.gone(model, reason)
+        self.dispatcher.gone(model, how)
 
-    def _stopping(self, model: ModelId, reason: str) -> None:
-        self.data.local.forget(model)
-        if reason.startswith("evicted for "):
+    def _stopping(self, model: ModelId, cause: StopCause) -> None:
+        # Before SIGTERM: with a request's connection open, llama-server does not end on it for 10 s and more.
+        self.data.local.abort(model)
+        if cause is StopCause.EVICTED:
             self.observers.metrics.evicted(model)
 
     def _state_changed(self, model: ModelId, old: State, new: State, reason: str) -> None:

@@ -55,7 +55,10 @@ async def collect_adopted(every: float = LOOK_AGAIN) -> None:
     seen: set[int] = set()
     while True:
         await asyncio.sleep(every)
-        dead = await asyncio.to_thread(_dead_children)
+        try:
+            dead = await asyncio.to_thread(_dead_children)
+        except (OSError, RuntimeError):  # no descriptor or no thread left to look with: at the next look
+            continue
         for pid in dead & seen:
             _collect(pid)
         seen = dead - seen
@@ -66,8 +69,8 @@ def end_adopted(grace: float = GRACE) -> list[int]:
 
     Blocks for as long as they take to end, at most twice `grace`.
     """
-    escaped = [child for child in psutil.Process().children() if _is_ours(child)]
-    escaped += [offspring for child in escaped for offspring in _offspring(child)]
+    escaped = [child for child in _children(psutil.Process()) if _is_ours(child)]
+    escaped += [offspring for child in escaped for offspring in _children(child, recursive=True)]
     for process in escaped:
         with suppress(psutil.Error):
             process.terminate()
@@ -82,14 +85,14 @@ def end_adopted(grace: float = GRACE) -> list[int]:
 def _is_ours(process: psutil.Process) -> bool:
     try:
         return process.environ().get(MARK) == RUN
-    except psutil.Error:  # gone, a zombie, or somebody else's
+    except (psutil.Error, OSError):  # gone, a zombie, or somebody else's; or no descriptor left to look with
         return False
 
 
-def _offspring(process: psutil.Process) -> list[psutil.Process]:
+def _children(process: psutil.Process, *, recursive: bool = False) -> list[psutil.Process]:
     try:
-        return process.children(recursive=True)
-    except psutil.Error:
+        return process.children(recursive=recursive)
+    except (psutil.Error, OSError):
         return []
 
 

@@ -9,10 +9,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from swapyard.processes.group import group_lives, signal_group
 from swapyard.processes.launch import Launch
 from swapyard.processes.output import OutputPipe
+from swapyard.types import Exit
 
 FIRST_LOOK = 0.001
 LAST_LOOK = 0.05
@@ -60,12 +62,12 @@ class Child:
         """Whether the direct child lives, asked of the system now."""
         return self._popen.poll() is None
 
-    async def exit(self) -> str:
-        """Wait for the direct child alone, whoever holds its pipes; its exit in words."""
+    async def exit(self) -> Exit:
+        """Wait for the direct child alone, whoever holds its pipes."""
         await wait_for_exit(self._popen)
         if self._pipe:
             self._pipe.drain()
-        return describe_exit(self._popen.returncode)
+        return exit_of(self._popen.returncode)
 
     def group_left(self) -> bool:
         """Whether anything of the group lives; ask only after the direct child's exit."""
@@ -105,14 +107,9 @@ class Child:
             return  # SIGKILL did not end it: nothing of ours can
 
 
-def describe_exit(returncode: int) -> str:
-    """An exit in words; a negative number is the signal, as in subprocess."""
-    if returncode >= 0:
-        return f"exit status {returncode}"
-    try:
-        return f"killed by {signal.Signals(-returncode).name}"
-    except ValueError:
-        return f"killed by signal {-returncode}"
+def exit_of(returncode: int) -> Exit:
+    """What subprocess says in one number: a negative one is the signal."""
+    return Exit(code=returncode) if returncode >= 0 else Exit(signal=-returncode)
 
 
 async def wait_for_exit(popen: subprocess.Popen[bytes]) -> None:
@@ -121,30 +118,37 @@ async def wait_for_exit(popen: subprocess.Popen[bytes]) -> None:
     The subprocesses of asyncio and uvloop are not used: they report an exit only when the pipes are closed.
     """
     if hasattr(os, "pidfd_open"):
-        try:
-            handle = os.pidfd_open(popen.pid)
-        except OSError:
-            handle = -1  # a kernel before 5.3, or a sandbox that refuses it
-        if handle >= 0:
-            await _readable(handle)
+        # A kernel before 5.3, a sandbox that refuses it, no descriptor left: there are other ways.
+        with suppress(OSError):
+            await _readable(os.pidfd_open(popen.pid))
             popen.wait()
             return
-    await _wait_in_thread(popen)
+    try:
+        await _wait_in_thread(popen)
+    except RuntimeError:  # no thread left either
+        while popen.poll() is None:  # noqa: ASYNC110 - nobody is there to set an event
+            await asyncio.sleep(LAST_LOOK)
 
 
 async def _readable(handle: int) -> None:
+    """Wait until this descriptor can be read, and close it."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
-    loop.add_reader(handle, readable.set)
     try:
-        await readable.wait()
+        loop.add_reader(handle, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(handle)
     finally:
-        loop.remove_reader(handle)
         os.close(handle)
 
 
 async def _wait_in_thread(popen: subprocess.Popen[bytes]) -> None:
-    """The way without pidfd.  A thread of its own, so that many children do not use up the shared pool."""
+    """The way without pidfd.  A thread of its own, so that many children do not use up the shared pool.
+
+    Raises RuntimeError when there is no thread to be had.
+    """
     loop = asyncio.get_running_loop()
     exited = asyncio.Event()
 

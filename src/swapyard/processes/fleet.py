@@ -13,7 +13,7 @@ from swapyard.processes.guard import Guard
 from swapyard.processes.launch import ProcessSpec, Split, prepare
 from swapyard.processes.ledger import Ledger
 from swapyard.processes.supervisor import ProcessStatus, Reports, Supervisor
-from swapyard.types import ModelId, State
+from swapyard.types import Exit, ModelId, State
 
 __all__ = ["Fleet", "Ledger", "ProcessSpec", "ProcessStatus"]
 
@@ -23,8 +23,9 @@ class Fleet:
 
     All callables are called on the event loop's thread and never from within a method of this class.  Every
     `load` ends in exactly one `on_load_finished` (None: ready), every `stop` in one `on_stop_finished`;
-    orders for a process that is already being loaded or stopped share the answer.  `on_gone` tells of a
-    ready process that ended unasked and of which nothing is left.  Use it from one event loop only.
+    orders for a process that is already being loaded or stopped share the answer.  `on_exited` tells at once
+    of a ready process that ended unasked (model, which start, how, its last lines of output), `on_gone` when
+    nothing of it is left.  Use it from one event loop only.
     """
 
     def __init__(
@@ -32,7 +33,8 @@ class Fleet:
         *,
         on_load_finished: Callable[[ModelId, str | None], None],
         on_stop_finished: Callable[[ModelId], None],
-        on_gone: Callable[[ModelId, str], None],
+        on_exited: Callable[[ModelId, int, Exit, str], None],
+        on_gone: Callable[[ModelId, Exit], None],
         on_state: Callable[[ModelId, State, State, str], None],
         output: Callable[[ModelId, bytes], None],
         log: Callable[[int, str], None],
@@ -49,6 +51,7 @@ class Fleet:
         self._reports = Reports(
             load_finished=on_load_finished,
             stop_finished=on_stop_finished,
+            exited=on_exited,
             gone=on_gone,
             state=self._state_changed,
             output=output,

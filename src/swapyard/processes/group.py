@@ -20,7 +20,10 @@ def group_lives(leader: int) -> bool:
 
     The leader, if it is our child, must have been waited for: its exit would be collected here.
     """
-    living = [pid for pid in _members(leader) if not _collect_dead(pid)]
+    try:
+        living = [pid for pid in _members(leader) if not _collect_dead(pid)]
+    except OSError:  # no descriptor left to look at /proc with
+        return _hears_signals(leader)
     return bool(living)
 
 
@@ -28,10 +31,22 @@ def signal_group(leader: int, number: signal.Signals) -> None:
     """Send a signal to all of the group that may be signalled; that nobody is there is no error."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)  # in one step: nobody is missed who is forked meanwhile
-    for pid in _members(leader):
-        with suppress(ProcessLookupError, PermissionError):
-            if os.getpgid(pid) != leader:
-                os.kill(pid, number)
+    with suppress(OSError):  # no descriptor left to look at /proc with
+        for pid in _members(leader):
+            with suppress(ProcessLookupError, PermissionError):
+                if os.getpgid(pid) != leader:
+                    os.kill(pid, number)
+
+
+def _hears_signals(leader: int) -> bool:
+    """Whether the group itself has anybody in it, uncollected zombies included; needs no descriptor."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _members(leader: int) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 import time
@@ -24,6 +25,7 @@ WIDEST_PAUSE = 0.1
 PATIENCE = 200
 """A server that answers is asked again after 1/PATIENCE of the time it has taken so far."""
 HEAD_LIMIT_BYTES = 64 * 1024
+STATUS = re.compile(rb"[1-9][0-9]{2}")
 PLAIN = "/?%:@!$&'()*+,;=~"
 """Characters of a path or query that stay as they are written (RFC 3986 §3.3)."""
 
@@ -138,13 +140,17 @@ def _request(target: Endpoint) -> bytes:
 
 
 async def _read_status(reader: asyncio.StreamReader) -> int:
-    """The status of the final response head (RFC 9112 §4); raises ValueError when it is no HTTP."""
+    """The status of the final response head (RFC 9112 §4); raises ValueError when it is no such answer."""
+    head_bytes = 0
     while True:
         head = await reader.readuntil(b"\n")
         version, status, *_ = head.split(None, 2)
-        if not version.startswith(b"HTTP/"):
+        if not version.startswith(b"HTTP/") or not STATUS.fullmatch(status):
             raise ValueError("not an HTTP response")
         if int(status) >= 200:
             return int(status)
-        while (await reader.readuntil(b"\n")).strip():
-            continue
+        while head.strip():
+            head_bytes += len(head)
+            if head_bytes > HEAD_LIMIT_BYTES:
+                raise ValueError("nothing but informational answers")
+            head = await reader.readuntil(b"\n")

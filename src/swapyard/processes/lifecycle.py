@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from swapyard.types import State
+from swapyard.types import Exit, State
 
 LEFTOVER_GRACE = 2.0
 """Seconds that the rest of a group has when its direct child ended unasked."""
@@ -58,18 +58,18 @@ class ProbePassed:
 
 @dataclass(frozen=True, slots=True)
 class ChildExited:
-    """The direct child is gone, others of its group are left.  `how` is its exit in words."""
+    """The direct child is gone, others of its group are left."""
 
     start: int
-    how: str
+    how: Exit
 
 
 @dataclass(frozen=True, slots=True)
 class GroupGone:
-    """Nothing of the group is left; `how` is the exit of the direct child in words."""
+    """Nothing of the group is left; `how` is the exit of the direct child."""
 
     start: int
-    how: str
+    how: Exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +178,17 @@ class StopFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Exited:
+    """A ready process ended unasked: it answers nobody any more.  Gone follows when nothing of it is left."""
+
+    how: Exit
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """A ready process ended unasked; nothing of it is left."""
 
-    reason: str
+    how: Exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +210,7 @@ Effect = (
     | Announce
     | LoadFinished
     | StopFinished
+    | Exited
     | Gone
     | WakeAt
 )
@@ -399,7 +407,7 @@ class Lifecycle:
         self._ending = replace(self._ending, deadline=deadline)
         return [WakeAt(deadline)]
 
-    def _child_exited(self, how: str, now: float) -> list[Effect]:
+    def _child_exited(self, how: Exit, now: float) -> list[Effect]:
         """Some of the group outlive the direct child: after a stop they keep the rest of its grace."""
         match self.state:
             case State.STARTING:
@@ -407,7 +415,7 @@ class Lifecycle:
                 error = f"{EXITED_EARLY} ({how}); {LEFT_OTHERS}"
                 return [GiveUpStart(), *self._end_rest(error, LoadFinished(error), now)]
             case State.READY:
-                return self._end_rest(f"exited by itself ({how})", Gone(how), now)
+                return [Exited(how), *self._end_rest(f"exited by itself ({how})", Gone(how), now)]
             case State.STOPPING | State.SHUTDOWN:
                 return [AskRest()]
             case State.STOPPED:
@@ -419,13 +427,17 @@ class Lifecycle:
         self._ending = _Ending(now + LEFTOVER_GRACE, (owed,))
         return [self._become(State.STOPPING, reason), AskRest(), WakeAt(self._ending.deadline)]
 
-    def _group_gone(self, how: str, now: float) -> list[Effect]:
+    def _group_gone(self, how: Exit, now: float) -> list[Effect]:
         self._child = False
         match self.state:
             case State.STARTING:
                 return [GiveUpStart(), *self._start_failed(f"{EXITED_EARLY} ({how})")]
             case State.READY:
-                return [self._become(State.STOPPED, f"exited by itself ({how})"), Gone(how)]
+                return [
+                    Exited(how),
+                    self._become(State.STOPPED, f"exited by itself ({how})"),
+                    Gone(how),
+                ]
             case State.STOPPING | State.SHUTDOWN:
                 return self._ended(now)
             case State.STOPPED:

@@ -19,7 +19,7 @@ TAIL_LINES = 10
 class OutputPipe:
     """One pipe for stdout and stderr together, read on the event loop and handed on as it comes.
 
-    `write_fd` is for the child; close our copy with `close_write` once the child has it.
+    `write_fd` is for the child; close our copy with `close_write` once the child has it.  Raises OSError.
     """
 
     def __init__(self, sink: Callable[[bytes], None]) -> None:
@@ -29,8 +29,13 @@ class OutputPipe:
         self._read_fd, self.write_fd = os.pipe()
         os.set_blocking(self._read_fd, False)
         self._enlarge()
-        # Not connect_read_pipe: uvloop closes its descriptor twice (uvloop issue 763).
-        self._loop.add_reader(self._read_fd, self._read)
+        try:
+            # Not connect_read_pipe: uvloop closes its descriptor twice (uvloop issue 763).
+            self._loop.add_reader(self._read_fd, self._read)
+        except OSError:
+            os.close(self._read_fd)
+            os.close(self.write_fd)
+            raise
 
     def _enlarge(self) -> None:
         size = getattr(fcntl, "F_SETPIPE_SZ", None)

@@ -50,8 +50,7 @@ async def find_foreign_listener(proxy: str) -> str | None:
         if not taken:
             return None
         if time.monotonic() >= deadline:
-            who = await asyncio.to_thread(_listener, port)
-            return f"port {port} is already in use by another process{who}"
+            return f"port {port} is already in use by another process{await _who_listens(port)}"
         await asyncio.sleep(LOOK_AGAIN)
 
 
@@ -108,6 +107,13 @@ def _refuse_itself(connection: socket.socket) -> None:
     if connection.getsockname() == connection.getpeername():
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise ConnectionRefusedError("connected to itself")
+
+
+async def _who_listens(port: int) -> str:
+    try:
+        return await asyncio.to_thread(_listener, port)
+    except (OSError, RuntimeError):  # no descriptor or no thread left to look with
+        return ""
 
 
 def _listener(port: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from swapyard.processes.child import Child
 from swapyard.processes.health import NO_PROBE, endpoint, wait_until_ready
 from swapyard.processes.launch import Launch, ProcessSpec, Split, UnusableTextError, prepare, prepare_stop
 from swapyard.processes.ports import find_foreign_listener
-from swapyard.types import ModelId, State
+from swapyard.types import Exit, ModelId, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Reports:
 
     load_finished: Callable[[ModelId, str | None], None]
     stop_finished: Callable[[ModelId], None]
-    gone: Callable[[ModelId, str], None]
+    exited: Callable[[ModelId, int, Exit, str], None]
+    gone: Callable[[ModelId, Exit], None]
     state: Callable[[ModelId, State, State, str], None]
     output: Callable[[ModelId, bytes], None]
     log: Callable[[int, str], None]
@@ -159,9 +161,11 @@ class Supervisor:
                 self._load_finished(effect)
             case life.StopFinished():
                 self._reports.stop_finished(self._model)
-            case life.Gone(reason):
-                self._last_error = f"exited by itself ({reason})"
-                self._reports.gone(self._model, reason)
+            case life.Exited(how):
+                self._last_error = f"exited by itself ({how})"
+                self._reports.exited(self._model, self._lifecycle.start, how, self._the_child().tail())
+            case life.Gone(how):
+                self._reports.gone(self._model, how)
             case life.WakeAt(at):
                 self._wake_at(at)
             case _:
@@ -202,7 +206,7 @@ class Supervisor:
 
     async def _keep(self, child: Child, start: int) -> None:
         """Watch the child to its end, then its group; being cancelled kills both."""
-        how = "killed"
+        how = Exit(signal=signal.SIGKILL)
         try:
             how = await child.exit()
             if child.group_left():
@@ -265,7 +269,7 @@ class Supervisor:
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 how = await command.exit()
-            if how != "exit status 0":
+            if how.code != 0:
                 self._warn(f"cmdStop failed: {how}")
         except TimeoutError:
             self._warn("cmdStop did not finish within the grace")

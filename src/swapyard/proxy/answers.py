@@ -25,7 +25,7 @@ class Stage(Enum):
 class Answer:
     """An upstream's answer while it arrives; good until its exchange ends.
 
-    Header names are lower case, order and repeats as sent.  `trailers` is filled when the body has ended.
+    Header names are lower case, order and repeats as sent.  Trailers are not kept (RFC 9110 6.5.1).
     """
 
     __slots__ = (
@@ -40,14 +40,12 @@ class Answer:
         "reason",
         "stage",
         "status",
-        "trailers",
     )
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
         self.reason = b""
         self.headers: Headers = []
-        self.trailers: Headers = []
         self.stage = Stage.AWAITED
         self._transport = transport
         # Asking for the running loop costs a system call in Python 3.11.

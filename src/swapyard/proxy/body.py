@@ -106,7 +106,7 @@ class BodyReader:
     async def read(self, request: Request) -> Body:
         """The whole body of this request; whoever gets it closes it.
 
-        Raises what `Request.read` raises; RequestError (TOO_LARGE) beyond the limit, (NO_SPACE, OVERLOADED)
+        Raises what `Request.read` raises; RequestError (TOO_LARGE) beyond the limit, (NO_SPACE, EXHAUSTED)
         when the system has no room for it.
         """
         first = await self._receive(request, 0)
@@ -181,7 +181,7 @@ def _no_room(error: OSError) -> RequestError:
     message = f"no room for the request body in {where}: {why}"
     log.error(message)
     if error.errno in _FOR_LACK_OF_MEANS:
-        return RequestError(Fault.OVERLOADED, message, retry_after=1)
+        return RequestError(Fault.EXHAUSTED, message, retry_after=1)
     return RequestError(Fault.NO_SPACE, message)
 
 

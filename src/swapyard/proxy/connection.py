@@ -9,24 +9,44 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import cast
+from typing import NoReturn, cast
 
 import httptools
 
-from swapyard.errors import Fault, UpstreamError
+from swapyard.errors import Fault, UpstreamError, UpstreamGoneError
 from swapyard.proxy.answers import Answer, Stage
-from swapyard.proxy.headers import Headers
+from swapyard.proxy.headers import Headers, response_headers
 from swapyard.proxy.sending import Payload, Sender, small
 from swapyard.web.fields import first, is_websocket, tokens
 
 HEAD_LIMIT_BYTES = 1024 * 1024
-"""Longest status line plus headers of an answer."""
+"""Most bytes of an answer before its body: status lines and headers, of informational answers as well.
+
+The same limit holds for what comes within a body without being of it: trailers, chunk extensions, zeros
+before a chunk's size.
+"""
+
+HEADER_LIMIT = 1000
+"""Most headers of one answer, those of informational answers before it included; trailers count as well."""
+
+INFORMATIONAL_LIMIT = 32
+"""Most informational answers (100, 102, 103) before the final one."""
+
+INFORMATIONAL = (100, 102, 103)
+"""What may come before the answer unasked (RFC 9110 15.2, RFC 2518 10.1, RFC 8297)."""
+
+CODINGS = (b"chunked", b"identity")
+"""Transfer codings of an answer that can be passed on: no other was asked for (RFC 9112 6.1)."""
 
 OnInformational = Callable[[int, Headers], None]
 
 
-class ClosedUnansweredError(UpstreamError):
+class ClosedUnansweredError(UpstreamGoneError):
     """The connection ended without one byte of an answer; on a kept connection that may be no fault."""
+
+
+class _RefusedError(Exception):
+    """Ends the parsing of an answer that cannot be passed on; the exchange has its error by then."""
 
 
 class Connection(asyncio.Protocol):
@@ -47,7 +67,10 @@ class Connection(asyncio.Protocol):
         self._bodyless = False
         self._upgrade = False
         self._expecting = False
+        # Since the last byte of a body, or since the exchange began: bytes, headers, informational answers.
         self._head_bytes = 0
+        self._header_count = 0
+        self._informational_count = 0
         self._keep_alive = True
         # Point in time (of the loop) at which it became idle.
         self.idle_since = 0.0
@@ -74,7 +97,7 @@ class Connection(asyncio.Protocol):
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
         answer = self._answer = Answer(self.transport, self.loop)
-        self._head_bytes = 0
+        self._head_bytes = self._header_count = self._informational_count = 0
         self._bodyless = bodyless
         self._upgrade = upgrade
         self._header_timeout = header_timeout
@@ -155,12 +178,15 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
-        if answer is None or self._parser is None:  # nobody asked
+        if answer is None or self._parser is None or answer.stage is Stage.ENDED:  # nobody asked for more
+            self._keep_alive = False
             self.transport.abort()
             return
-        if answer.stage is Stage.TUNNEL:
+        if answer.stage is Stage.TUNNEL:  # not taken over yet
             answer.early(data)
+            self.transport.pause_reading()
             return
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -168,13 +194,18 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
         except httptools.HttpParserError as error:
             self._unreadable(answer, error)
-        if answer.stage is Stage.HEAD:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_LIMIT_BYTES:
-                self._fail(self._broken("its response headers are too long"))
+        self._bound(answer)
+        answer.arrived()
+
+    def _bound(self, answer: Answer) -> None:
+        """Read no further than what there is room for."""
+        if answer.stage is Stage.ENDED or answer.stage is Stage.TUNNEL:
+            return
+        if self._head_bytes > HEAD_LIMIT_BYTES:
+            where = "trailers" if answer.stage is Stage.BODY else "response headers"
+            self._fail(self._broken(f"its {where} are too long"))
         elif answer.is_full and not self.transport.is_closing():
             self.transport.pause_reading()
-        answer.arrived()
 
     def eof_received(self) -> None:
         self._lost(None)
@@ -204,7 +235,7 @@ class Connection(asyncio.Protocol):
             answer.stage = Stage.ENDED
             answer.arrived()
         else:
-            self._fail(self._broken(why))
+            self._fail(UpstreamGoneError(Fault.BAD_GATEWAY, self._broke_off(why)))
 
     def _unreadable(self, answer: Answer, error: httptools.HttpParserError) -> None:
         self._keep_alive = False
@@ -212,7 +243,10 @@ class Connection(asyncio.Protocol):
             self._fail(self._broken(f"not a valid HTTP/1.1 response ({error})"))
 
     def _broken(self, why: str) -> UpstreamError:
-        return UpstreamError(Fault.BAD_GATEWAY, f"{self._peer}: the answer broke off, {why}")
+        return UpstreamError(Fault.BAD_GATEWAY, self._broke_off(why))
+
+    def _broke_off(self, why: str) -> str:
+        return f"{self._peer}: the answer broke off, {why}"
 
     def _fail(self, error: Exception) -> None:
         answer = self._answer
@@ -238,12 +272,16 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         answer = self._answer
-        if answer is None:
+        if answer is None or answer.stage is Stage.ENDED:
             return
+        self._header_count += 1
+        if self._header_count > HEADER_LIMIT:
+            self._refuse("it has too many headers")
         if answer.stage is Stage.HEAD:
-            answer.headers.append((name.lower(), value))
-        elif answer.stage is Stage.BODY:
-            answer.trailers.append((name.lower(), value))
+            name = name.lower()
+            answer.headers.append((name, value))
+            if name == b"transfer-encoding" and value.strip().lower() not in CODINGS:
+                self._refuse("its transfer coding is none that was asked for")
 
     def on_headers_complete(self) -> None:
         answer, parser = self._answer, self._parser
@@ -253,7 +291,13 @@ class Connection(asyncio.Protocol):
         if status < 200:
             if status == 101:
                 self._switch(answer)
+            elif status not in INFORMATIONAL:
+                self._refuse(f"{status:03} is no status of an answer")
             return
+        if self._head_bytes > HEAD_LIMIT_BYTES and _size(answer.headers) > HEAD_LIMIT_BYTES:
+            # Its last piece is the one too much: it is complete before data_received looks at the count.
+            self._refuse("its response headers are too long")
+        self._head_bytes = self._header_count = 0
         self._cancel_timer()
         if self._sender is not None and (self._expecting or status >= 300):
             # Nothing in the rest of the body can change this answer.
@@ -266,6 +310,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         answer = self._answer
         if answer is not None and answer.stage is Stage.BODY:
+            self._head_bytes = 0
             answer.push(data)
         else:  # bytes behind the end
             self._keep_alive = False
@@ -280,27 +325,33 @@ class Connection(asyncio.Protocol):
         elif answer.stage is Stage.HEAD:
             self._pass_informational(answer)
 
+    def _refuse(self, why: str) -> NoReturn:
+        """Fail the exchange from within a callback of the parser, and parse nothing more."""
+        self._fail(self._broken(why))
+        raise _RefusedError
+
     def _switch(self, answer: Answer) -> None:
-        if (
+        if not (
             self._upgrade
             and is_websocket(answer.headers)
             and first(answer.headers, b"content-length") is None
         ):
-            self._cancel_timer()
-            answer.stage = Stage.TUNNEL
-        else:
-            self._fail(self._broken("it switched to a protocol that was not asked for"))
+            self._refuse("it switched to a protocol that was not asked for")
+        self._cancel_timer()
+        answer.stage = Stage.TUNNEL
 
     def _pass_informational(self, answer: Answer) -> None:
         status, headers = answer.status, answer.headers
         answer.status, answer.reason, answer.headers = 0, b"", []
-        self._head_bytes = 0
+        self._informational_count += 1
+        if self._informational_count > INFORMATIONAL_LIMIT:
+            self._refuse(f"{INFORMATIONAL_LIMIT} informational answers came before it")
         if status == 100:
             # The answer to our own expectation; the listener answers the client's.
             if self._expecting:
                 self._send_body()
         elif self._on_informational is not None:
-            self._on_informational(status, headers)
+            self._on_informational(status, response_headers(headers))
 
     def _end_without_body(self, answer: Answer, parser: httptools.HttpResponseParser) -> None:
         """End an answer to HEAD.
@@ -321,6 +372,10 @@ def cause(error: Exception) -> str:
     else:
         text = str(error) or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)
     return text[:1].lower() + text[1:]
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
 
 
 def _ends_with_connection(headers: Headers) -> bool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
+import logging
 import socket
 import ssl
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from errno import EHOSTUNREACH
 from urllib.parse import urlsplit
 
 from swapyard.config.schema import Timeouts
-from swapyard.errors import Fault, UpstreamError
+from swapyard.errors import Fault, UpstreamError, UpstreamGoneError
 from swapyard.proxy.connection import Connection, cause
 from swapyard.proxy.proxies import ForwardProxy, proxy_for
 from swapyard.web.wire import ask_if_alive
@@ -23,6 +24,16 @@ NO_LIMIT = 24 * 3600.0
 
 NEXT_ADDRESS_AFTER = 3.0
 """Seconds that one address may take while there is another to try."""
+
+EXHAUSTED = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EAGAIN}
+)
+"""What the system says when we may have no more descriptors, memory, ports or threads: our own shortage."""
+
+TRY_AGAIN_AFTER = 1.0
+"""Seconds after which a request may find what was exhausted."""
+
+log = logging.getLogger(__name__)
 
 PROXY_HEAD_LIMIT_BYTES = 64 * 1024
 
@@ -89,7 +100,7 @@ class Dialer:
             # From here on the socket is the loop's, which closes it when this fails or is cancelled.
             return await self._wrap(sock, tls)
         except OSError as error:
-            raise self._error(f"TLS: {_tls_cause(error)}" if tls else cause(error)) from error
+            raise self._error(f"TLS: {_tls_cause(error)}" if tls else cause(error), error) from error
 
     async def _reach(self, proxy: ForwardProxy | None) -> socket.socket:
         """A socket that the origin is at the other end of."""
@@ -104,7 +115,7 @@ class Dialer:
                 why = f"no connection within {self._timeouts.connect:g} s"
             else:
                 why = _network_cause(error)
-            raise self._error(why if proxy is None else f"proxy {host}:{port}: {why}") from error
+            raise self._error(why if proxy is None else f"proxy {host}:{port}: {why}", error) from error
         return sock
 
     async def _wrap(self, sock: socket.socket, tls: ssl.SSLContext | None) -> Connection:
@@ -121,8 +132,12 @@ class Dialer:
             )
         return connection
 
-    def _error(self, why: str) -> UpstreamError:
-        return UpstreamError(Fault.BAD_GATEWAY, f"{self._origin.peer}: {why}")
+    def _error(self, why: str, error: OSError) -> UpstreamError:
+        if error.errno in EXHAUSTED:
+            log.warning("no connection to %s: %s", self._origin.peer, why)
+            message = f"{self._origin.peer}: no connection could be made here: {why}"
+            return UpstreamError(Fault.EXHAUSTED, message, retry_after=TRY_AGAIN_AFTER)
+        return UpstreamGoneError(Fault.BAD_GATEWAY, f"{self._origin.peer}: {why}")
 
 
 def limit_of(seconds: float) -> float | None:
@@ -149,7 +164,10 @@ async def _addresses(host: str, port: int) -> list[Address]:
         return [v4, v6]
     if host == "127.0.0.1":
         return [v4]
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except RuntimeError as error:  # no thread for it: we may not start another one
+        raise OSError(errno.EAGAIN, str(error)) from error
     addresses: list[Address] = [(family, where) for family, _, _, _, where in found]
     preferred = addresses[0][0]
     same = [address for address in addresses if address[0] == preferred]
@@ -211,7 +229,7 @@ async def _through(sock: socket.socket, proxy: ForwardProxy, peer: str) -> None:
 def _network_cause(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return f"host name not found ({error.strerror})"
-    if sys.platform == "darwin" and error.errno == EHOSTUNREACH:
+    if sys.platform == "darwin" and error.errno == errno.EHOSTUNREACH:
         return f"{cause(error)} (macOS: may this program use the local network? see Privacy settings)"
     return cause(error)
 

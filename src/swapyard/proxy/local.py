@@ -24,7 +24,13 @@ class LocalUpstreams:
         return upstream
 
     def forget(self, model: ModelId) -> None:
-        """The process behind this model has ended, or is about to."""
+        """The process behind this model has ended; what it has said is still read."""
         known = self._pools.pop(model, None)
         if known is not None:
             known[1].close()
+
+    def abort(self, model: ModelId) -> None:
+        """The process behind this model is about to be stopped: no connection to it stays open."""
+        known = self._pools.pop(model, None)
+        if known is not None:
+            known[1].abort()

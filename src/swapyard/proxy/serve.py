@@ -196,8 +196,9 @@ class DataPlane:
         assert model is not None
         settings = visit.generation.config.models[model]
         if visit.request.wants_websocket and settings.compat.ignore_websockets:
-            loaded = self._must_be_ready(model, "ignored websocket requests cannot start it")
-            await self._ask_local(visit, target, payload, exchange, loaded)
+            self._must_be_ready(model, "ignored websocket requests cannot start it")
+            async with self._dispatcher.guest(model) as loaded:
+                await self._ask_local(visit, target, payload, exchange, loaded)
             return
         lease = self._dispatcher.lease(model)
         try:
@@ -261,12 +262,11 @@ class DataPlane:
     def _state(self, model: ModelId) -> State:
         return self._dispatcher.fleet.status(model).state
 
-    def _must_be_ready(self, model: ModelId | None, reason: str) -> Loaded:
+    def _must_be_ready(self, model: ModelId | None, reason: str) -> None:
         """For requests that may use a model but not start it; RequestError (CONFLICT) if it is not."""
         assert model is not None
         if self._state(model) is not State.READY:
             raise RequestError(Fault.CONFLICT, f"model {model} is not loaded; {reason}")
-        return self._dispatcher.loaded(model)
 
     def _expected(self, model: ModelId) -> Expectation:
         took = self._dispatcher.fleet.status(model).load_seconds

@@ -81,6 +81,7 @@ class Upstream:
         self._timeouts = timeouts or Timeouts()
         self._dialer = Dialer(self._origin, self._timeouts, environ_proxies or {}, ssl_context)
         self._idle: deque[Connection] = deque()
+        self._busy: set[Connection] = set()
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -111,6 +112,12 @@ class Upstream:
         while self._idle:
             self._idle.pop().close()
 
+    def abort(self) -> None:
+        """Close all connections now; whoever waits for an answer on one gets UpstreamGoneError."""
+        self.close()
+        for connection in self._busy:
+            connection.transport.abort()
+
     # For the exchange
 
     def kept_connection(self) -> Connection | None:
@@ -126,6 +133,7 @@ class Upstream:
 
     def keep(self, connection: Connection) -> None:
         """Take a connection back, for another exchange if it can serve one."""
+        self._busy.discard(connection)
         if connection.transport.is_closing():
             return
         if self._closed or len(self._idle) >= IDLE_LIMIT:
@@ -138,6 +146,7 @@ class Upstream:
                 self._sweep_timer = connection.loop.call_later(self._timeouts.idle_conn, self._sweep)
 
     def send(self, connection: Connection, request: UpstreamRequest, head: bytes) -> Answer:
+        self._busy.add(connection)
         expects = (first(request.headers, b"expect") or b"").lower() == b"100-continue"
         return connection.ask(
             head,

@@ -9,7 +9,7 @@ import msgspec
 
 from swapyard.errors import Fault
 from swapyard.scheduling.events import UnloadId
-from swapyard.types import ModelId, Ticket
+from swapyard.types import ModelId, StopCause, Ticket
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -45,11 +45,13 @@ class Stop(msgspec.Struct, frozen=True):
     """Stop this model within `grace` seconds, then by force: StopFinished.
 
     Also aborts a Load in progress; then LoadFinished (with an error) comes first and StopFinished after it.
-    A second Stop with an earlier deadline shortens the first; one StopFinished answers both.
+    A second Stop with an earlier deadline shortens the first; one StopFinished answers both.  `reason` is
+    `cause` in words, and more; leases that the process still has end with it.
     """
 
     model: ModelId
     grace: float
+    cause: StopCause
     reason: str
 
 

@@ -10,7 +10,7 @@ from typing import NewType
 import msgspec
 
 from swapyard.scheduling.policy import Policy
-from swapyard.types import ModelId, Ticket
+from swapyard.types import Exit, ModelId, Ticket
 
 UnloadId = NewType("UnloadId", int)
 """Identity of one unload that somebody asked for, so that its completion finds the asker."""
@@ -64,7 +64,7 @@ class ProcessGone(msgspec.Struct, frozen=True):
     """A ready process ended without being asked to; nothing of it is left."""
 
     model: ModelId
-    reason: str
+    exit: Exit
 
 
 class UnloadAsked(msgspec.Struct, frozen=True):

@@ -7,7 +7,17 @@ from enum import StrEnum
 
 from swapyard.scheduling.order import Fifo, Order, Serial
 from swapyard.scheduling.yard import Model, Process, Request, Step, Swap, Yard
-from swapyard.types import ModelId
+from swapyard.types import ModelId, StopCause
+
+STOP_WORDS = {
+    StopCause.UNLOADED: "unload asked",
+    StopCause.EVICTED: "evicted",
+    StopCause.IDLE: "idle",
+    StopCause.CHANGED: "configuration changed",
+    StopCause.REMOVED: "removed from the configuration",
+    StopCause.SHUTDOWN: "shutting down",
+}
+"""Why a process is stopped, where there is no more to say about it."""
 
 
 class Phase(StrEnum):
@@ -79,7 +89,7 @@ def _phase_reason(yard: Yard, model: Model) -> str:
         return model.stop_reason
     if model.swap is not None:
         return _swap_reason(yard, model, model.swap)
-    return model.retiring
+    return "" if model.retiring is None else STOP_WORDS[model.retiring]
 
 
 def load_reason(swap: Swap) -> str:
@@ -113,7 +123,7 @@ def _swap_reason(yard: Yard, model: Model, swap: Swap) -> str:
 
 def _fifo_reason(yard: Yard, order: Fifo, model: Model) -> str:
     if model.retiring:
-        return f"waiting for {_load_of(model)} ({model.retiring})"
+        return f"waiting for {_load_of(model)} ({STOP_WORDS[model.retiring]})"
     if model.claimed_by is not None:
         return f"waiting for {model.claimed_by.name}: {model.name} is evicted for it"
     evict = yard.evictees(model)

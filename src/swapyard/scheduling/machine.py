@@ -27,7 +27,7 @@ from swapyard.scheduling.order import Move, make_order
 from swapyard.scheduling.policy import Policy
 from swapyard.scheduling.timers import Timer, Timers
 from swapyard.scheduling.yard import CheckState, Model, Process, Request, Requests, Step, Swap, Yard
-from swapyard.types import ModelId, Ticket
+from swapyard.types import Exit, ModelId, StopCause, Ticket
 
 RETRY_SOON = 1.0
 """Seconds after which trying again makes sense when the place may be free by then."""
@@ -83,8 +83,8 @@ class Scheduler:
                 self._loaded(name, error)
             case StopFinished(name):
                 self._stopped(name)
-            case ProcessGone(name, reason):
-                self._gone(name, reason)
+            case ProcessGone(name, how):
+                self._gone(name, how)
             case UnloadAsked():
                 self._unload(event)
             case PolicyChanged():
@@ -302,7 +302,8 @@ class Scheduler:
     def _evict(self, model: Model, swap: Swap) -> None:
         swap.step = Step.EVICTING
         for evictee in self._yard.members(swap.evict):
-            self._stop(evictee, evictee.policy.grace, f"evicted for {model.name}: {swap.reason}")
+            reason = f"evicted for {model.name}: {swap.reason}"
+            self._stop(evictee, evictee.policy.grace, StopCause.EVICTED, reason)
         self._advance(model)
 
     def _advance(self, model: Model) -> None:
@@ -367,8 +368,11 @@ class Scheduler:
 
     # -- processes --------------------------------------------------------------------------------
 
-    def _stop(self, model: Model, grace: float, reason: str) -> None:
-        """Stop what runs of this model; on one that is already stopping, only an earlier deadline counts."""
+    def _stop(self, model: Model, grace: float, cause: StopCause, reason: str = "") -> None:
+        """Stop what runs of this model; on one that is already stopping, only an earlier deadline counts.
+
+        `reason` replaces the usual words for `cause`.
+        """
         deadline = self._now + grace
         if model.process is Process.STOPPED:
             return
@@ -380,10 +384,10 @@ class Scheduler:
                 model.backoff.reset()
             self._yard.abandon_leases(model)
             self._yard.set_process(model, Process.STOPPING)
-            model.retiring = ""
+            model.retiring = None
         model.stop_deadline = deadline
-        model.stop_reason = reason
-        self._effects.append(Stop(model.name, grace, reason))
+        model.stop_reason = reason or explain.STOP_WORDS[cause]
+        self._effects.append(Stop(model.name, grace, cause, model.stop_reason))
 
     def _stopped(self, name: ModelId) -> None:
         model = self._yard.models.get(name)
@@ -398,17 +402,17 @@ class Scheduler:
         model.unloads.clear()
         self._process_ended(model)
 
-    def _gone(self, name: ModelId, reason: str) -> None:
+    def _gone(self, name: ModelId, how: Exit) -> None:
         model = self._yard.models.get(name)
         if model is None or model.process is not Process.READY:
             return  # the end of a load or a stop has its own event
         if self._now - model.ready_at < backoff.EARLY:
-            model.backoff.failed(self._now, reason)
+            model.backoff.failed(self._now, str(how))
         else:
             model.backoff.reset()
         self._yard.abandon_leases(model)
         self._yard.set_process(model, Process.STOPPED)
-        model.retiring = ""
+        model.retiring = None
         self._process_ended(model)
 
     def _process_ended(self, model: Model) -> None:
@@ -421,10 +425,11 @@ class Scheduler:
         models = [self._yard.models[name] for name in event.models if name in self._yard.models]
         graces = {m.name: m.policy.grace if event.grace is None else event.grace for m in models}
         open_stops = 0
+        cause = StopCause.SHUTDOWN if self._closing else StopCause.UNLOADED
         for model in sorted(models, key=lambda m: (graces[m.name], m.name)):
             requests = self._withdraw(model)
             self._refuse_all(requests, Fault.MODEL_UNLOADED, f"{model.name} was unloaded", RETRY_SOON)
-            self._stop(model, graces[model.name], "unload asked")
+            self._stop(model, graces[model.name], cause)
             if model.process is Process.STOPPING:
                 model.unloads.append(event.unload)
                 open_stops += 1
@@ -440,7 +445,7 @@ class Scheduler:
             requests = self._withdraw(model)
             self._refuse_all(requests, Fault.SHUTTING_DOWN, "shutting down", RETRY_LATER)
             if model.process is Process.LOADING:
-                self._stop(model, model.policy.grace, "shutting down")
+                self._stop(model, model.policy.grace, StopCause.SHUTDOWN)
 
     # -- configuration ----------------------------------------------------------------------------
 
@@ -461,12 +466,12 @@ class Scheduler:
             self._refuse_all(held.pop(model), Fault.UNKNOWN_MODEL, reason)
             if model.swap is not None:
                 self._cancel(model)
-            self._replace(model, "removed from the configuration")
+            self._replace(model, StopCause.REMOVED)
             yard.drop_if_gone(model)
         for model in yard.models.values():
             model.backoff.reset()
             if model.name in event.changed:
-                self._replace(model, "configuration changed")
+                self._replace(model, StopCause.CHANGED)
         self._enter_line(held)
         self._timers.clear()
         for model in yard.models.values():
@@ -488,14 +493,14 @@ class Scheduler:
             requests.update(self._take_line(model))
         return requests
 
-    def _replace(self, model: Model, reason: str) -> None:
+    def _replace(self, model: Model, cause: StopCause) -> None:
         """The process belongs to an old configuration: a load ends at once, leases may end first."""
         if model.process is Process.LOADING:
-            self._stop(model, model.policy.grace, reason)
+            self._stop(model, model.policy.grace, cause)
         elif model.process is Process.READY:
-            model.retiring = reason
+            model.retiring = cause
             if not model.leases:
-                self._stop(model, model.policy.grace, reason)
+                self._stop(model, model.policy.grace, cause)
 
     def _enter_line(self, held: dict[Model, Requests]) -> None:
         """Give everybody their place under the new order; a load in progress is joined where that exists."""
@@ -538,7 +543,7 @@ class Scheduler:
             case Timer.TTL:
                 ttl = model.policy.ttl
                 if ttl > 0 and self._is_idle(model) and model.idle_since + ttl <= self._now:
-                    self._stop(model, model.policy.grace, f"idle for {ttl:g} s")
+                    self._stop(model, model.policy.grace, StopCause.IDLE, f"idle for {ttl:g} s")
             case Timer.PATIENCE:
                 pass  # `_watch` sees that the bound has been reached
             case Timer.QUEUE:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from swapyard.scheduling.backoff import Backoff
 from swapyard.scheduling.events import UnloadId
 from swapyard.scheduling.policy import Eviction, ModelPolicy, Policy
-from swapyard.types import ModelId, Ticket
+from swapyard.types import ModelId, StopCause, Ticket
 
 Judge = Callable[[ModelId, ModelId], bool]
 """(target, other) → whether `other` has to go for `target`."""
@@ -123,8 +123,8 @@ class Model:
         self.old_leases = 0
         self.queue: Requests = OrderedDict()
         self.key: tuple[int, int, int] | None = None
-        # Why the ready process admits nobody new and stops when its leases have ended; "" when it goes on.
-        self.retiring = ""
+        # Why the ready process admits nobody new and stops when its leases have ended; None when it goes on.
+        self.retiring: StopCause | None = None
         self.ready_at = 0.0
         self.idle_since = 0.0
         self.stop_deadline = 0.0

@@ -41,12 +41,12 @@ MEANINGS: dict[Fault, Meaning] = {
     Fault.QUEUE_TIMEOUT: Meaning(503, "queue_timeout"),
     Fault.MODEL_UNLOADED: Meaning(503, "model_unloaded"),
     Fault.SHUTTING_DOWN: Meaning(503, "shutting_down"),
+    Fault.EXHAUSTED: Meaning(503, "resources_exhausted"),
     Fault.CANCELLED: Meaning(503, "cancelled"),
     Fault.NO_TARGET: Meaning(503, "service_unavailable"),
     Fault.BACKING_OFF: Meaning(503, "backing_off"),
     Fault.NOT_READY: Meaning(503, "service_unavailable"),
     Fault.GATEWAY_TIMEOUT: Meaning(504, "gateway_timeout"),
-    Fault.OVERLOADED: Meaning(503, "overloaded"),
     Fault.NO_SPACE: Meaning(507, "insufficient_storage"),
 }
 
