@@ -1,4 +1,4 @@
-"""Keeps what runs for long going: an unforeseen exception is logged, counted, and ends no more than its turn."""
+"""Keeps what runs for long going: an unforeseen exception is logged, counted, and ends only its own turn."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,8 @@ INTERNAL_ERROR = "internal error, the log has the details"
 class Upkeep:
     """The parts of one program, what has failed in them, and which of them do not work right now.
 
-    A part is a word or two for the operator, from a set that no client can enlarge.  All methods may be called
-    from any thread.  Cancellation passes through everything here.
+    A part is a word or two for the operator, from a set that no client can enlarge.  All methods may be
+    called from any thread.  Cancellation passes through everything here.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -83,22 +84,35 @@ class Upkeep:
         """`with upkeep.guard(part):` ends the block at an exception, and nothing else."""
         return Guarded(self, part)
 
-    async def keep(self, part: str, run: Callable[[], Awaitable[None]]) -> None:
+    async def keep(self, part: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Have `run` run until it returns; start it again, after a growing pause, when it fails."""
         pauses = _Pauses(self._clock)
         while True:
             pauses.begin()
             try:
-                await run()
+                await self._alone(part, run)
                 return
             except Exception as error:
                 self.failed(part, error)
-                # A task group hides a cancellation behind the errors of its tasks.
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise asyncio.CancelledError from error
             with self._pause(part):
                 await asyncio.sleep(pauses.next())
+
+    async def _alone(self, part: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Await it in a task of its own.
+
+        A task group whose tasks fail hides a cancellation of the task that it runs in, and until Python 3.13
+        it may leave the mark of one behind.
+        """
+        task = asyncio.get_running_loop().create_task(run(), name=part)
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.failed(part, error)
+            raise
+        await task
 
     def keep_thread(self, part: str, run: Callable[[], None], stopped: threading.Event) -> None:
         """The same in the current thread, until `stopped`."""
@@ -185,7 +199,7 @@ class _Pauses:
 
 
 def _place(error: BaseException) -> str:
-    """What tells this error from another: its type and the line that raised it, of groups those of the first."""
+    """What tells this error from another: its type and the line that raised it; of a group, the first's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     trace = error.__traceback__
