@@ -17,6 +17,7 @@ import pytest
 from swapyard.observe.capture_codec import Capture, from_cbor, pack, pack_difference, to_cbor, unpack
 from swapyard.observe.captures import MEBIBYTE, WAITING_LIMIT_BYTES, Captures
 from swapyard.observe.shelf import Shelf, unlink
+from swapyard.upkeep import Upkeep
 
 EXAMPLE = Capture(
     id=7,
@@ -269,6 +270,24 @@ def test_captures_can_be_read_while_others_are_packed() -> None:
             assert shown is None or shown == capture(earlier, *turns[earlier]).json()
     done.set()
     packing.join()
+
+
+class DraftWithoutMemory(ReadyDraft):
+    def draw_up(self) -> Capture:
+        raise MemoryError
+
+
+def test_without_memory_a_capture_is_dropped_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    upkeep = Upkeep()
+    captures = Captures(upkeep=upkeep)
+    captures.offer([DraftWithoutMemory(capture(number)) for number in range(3)])
+    pack_all(captures)
+    assert (captures.dropped, upkeep.down()) == (3, {"captures": "out of memory"})
+    offer(captures, capture(7, b"x"))
+    pack_all(captures)
+    assert captures.has(range(10)) == {7}
+    assert upkeep.down() == {} == upkeep.errors()
+    assert len(caplog.records) == 2
 
 
 CHILD = """

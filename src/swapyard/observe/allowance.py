@@ -6,7 +6,7 @@ import threading
 
 
 class Allowance:
-    """`take` before holding, `give_back` after; from any thread, and neither waits longer than for a counter."""
+    """`take` before holding, `give_back` after; from any thread, and without waiting."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes

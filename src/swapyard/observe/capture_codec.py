@@ -88,8 +88,8 @@ def _to_keep(packed: bytes) -> bytes:
     """A copy in memory of its own.
 
     The library compresses into a buffer of the plain size and shrinks it in place.  What lives on then sits
-    at the start of a hole of that size, which the allocator can hardly use again: 720 captures of 1 MB, packed
-    into 5 MB, held 1.6 GB.
+    at the start of a hole of that size, which the allocator can hardly use again: 720 captures of 1 MB,
+    packed into 5 MB, held 1.6 GB.
     """
     return bytes(memoryview(packed))
 

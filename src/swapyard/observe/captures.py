@@ -24,8 +24,8 @@ WAITING_LIMIT_BYTES = 8 * MEBIBYTE
 """Plain captures that may wait for being packed, if the budget is not small; beyond that the oldest go."""
 
 UNDER_WAY_LIMIT_BYTES = 24 * MEBIBYTE
-"""Bodies that are held for captures before those can wait: of requests until they have ended, of replies until
-they are complete."""
+"""Bodies that are held for captures before those can wait: of requests until they have ended, of replies
+until they are complete."""
 
 _PLAIN_LIMIT_BYTES = 16 * MEBIBYTE
 """The largest body worth holding for a small budget; to pack it takes about three times its size."""

@@ -21,14 +21,14 @@ class Reading(msgspec.Struct, frozen=True):
     """What was read out of a reply; `error` is "" for one that needs no explanation.
 
     `body` is the decoded body if all of it could be kept, else None.  `undecoded`: the body is
-    not what its Content-Encoding says.  `lacked_room`: the body could not be kept because too many others are.
+    not what its Content-Encoding says.  `lacked_room`: the body was not kept because too many others are.
     """
 
     tokens: Tokens
     error: str
     body: bytes | None
     undecoded: bool
-    lacked_room: bool
+    lacked_room: bool = False
 
 
 class ReplyReader:
@@ -111,7 +111,7 @@ class ReplyReader:
         return Reading(self._tokens(), self._error(), body, bool(self._failure), self._lacked_room)
 
     def _may_decode(self, data: bytes) -> bool:
-        """Whether there is room for the memory that the coding of this reply asks for, known from its start."""
+        """Whether there is room for the memory that this reply's coding asks for, known from its start."""
         if self._decoder_bytes or not data:
             return True
         self._decoder_bytes = memory_of(self._coding, data)

@@ -7,7 +7,6 @@ from swapyard.observe.exchange import Exchange
 from swapyard.observe.reply import shortened
 from swapyard.observe.tokens import NOTHING, Tokens
 
-
 TEXT_LIMIT = 1024
 """Characters of a text that are kept in a row: a client or an upstream may send a megabyte of each."""
 

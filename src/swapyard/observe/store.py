@@ -188,7 +188,7 @@ class ActivityStore:
 
     @contextmanager
     def _translated(self, *, mends: bool = False) -> Iterator[None]:
-        """Turn what is wrong with the file or its disk into StoreError; a wrong statement or value is a bug."""
+        """What is wrong with the file or its disk becomes StoreError; a wrong statement or value is a bug."""
         try:
             yield
         except sqlite3.Error as error:
