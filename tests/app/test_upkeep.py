@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,18 +255,22 @@ def test_a_notice_that_cannot_be_told_ends_no_event_stream(run: Run, yard: Yard,
     run(main())
 
 
+def a_bug(_: object) -> None:
+    raise RuntimeError("a bug")
+
+
 def test_a_bug_in_a_reload_is_told_to_who_asked_and_the_next_one_works(
     run: Run, yard: Yard, ask: Ask
 ) -> None:
     async def main() -> None:
         async with yard(BOTH) as (port, program):
-            observers = program.observers
-            take_over = observers.take_over
-            observers.take_over = None  # type: ignore[method-assign, assignment]
+            reloader = program.reloader
+            parts = reloader._parts
+            reloader._parts = replace(parts, activate_profile=a_bug)
             status, _, body = await ask(port, "POST /api/config/reload")
             assert status != 200 and b"internal error" in body
             assert program.upkeep.errors() == {"reload": 1}
-            observers.take_over = take_over  # type: ignore[method-assign]
+            reloader._parts = parts
             assert (await ask(port, "POST /api/config/reload"))[0] == 200
             assert await chat(ask, port) == 200
 
