@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from swapyard.bus import LOG_LIMIT_BYTES, Bus, Gap, Subscription
+from swapyard.bus import TEXT_LIMIT_BYTES, Bus, Gap, Subscription
 from swapyard.notices import ActivityRecorded, LogWritten, Notice, ProfileChanged
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -96,7 +96,7 @@ def test_a_watcher_that_falls_behind_holds_a_bounded_amount_of_log_text(run: Run
     async def main() -> None:
         bus = Bus()
         chunk = LogWritten("upstream", b"x" * 65536)
-        fit = LOG_LIMIT_BYTES // 65536
+        fit = TEXT_LIMIT_BYTES // 65536
         with bus.subscribe() as slow, bus.subscribe() as quick:
             bus.publish(ActivityRecorded(1))
             for _ in range(fit + 3):

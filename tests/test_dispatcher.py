@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,8 +19,9 @@ from swapyard.errors import Fault, RequestError, UpstreamError, UpstreamGoneErro
 from swapyard.processes.fleet import Fleet, ProcessSpec
 from swapyard.scheduling.events import LeaseReleased
 from swapyard.scheduling.groups import Group, group_planner
-from swapyard.scheduling.policy import ModelPolicy, OrderKind, Policy
+from swapyard.scheduling.policy import Eviction, ModelPolicy, OrderKind, Planner, Policy
 from swapyard.types import ModelId, State, StopCause, Ticket
+from swapyard.upkeep import Upkeep
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -52,7 +53,10 @@ class Track:
             ledger=None,
         )
         self.fleet.apply({model: spec(model, "sleep 600") for model in (A, B)})
-        self.dispatcher = Dispatcher(rules, self.fleet, clock=time.monotonic, log=self._log)
+        self.upkeep = Upkeep()
+        self.dispatcher = Dispatcher(
+            rules, self.fleet, clock=time.monotonic, log=self._log, upkeep=self.upkeep
+        )
         self.bugs: list[Exception] = []
         self.dispatcher.watch(
             self.moved.append,
@@ -559,13 +563,104 @@ def test_a_new_policy_refuses_who_waits_for_what_it_removed(run: Run) -> None:
     run(main())
 
 
-def test_a_failure_of_the_scheduler_is_told_and_not_swallowed(run: Run) -> None:
+def failing_planner(poison: ModelId) -> Planner:
+    """The planner of the others, with a bug that comes to light when `poison` is asked for."""
+
+    def plan(target: ModelId, running: Collection[ModelId]) -> Eviction:
+        if target == poison:
+            raise KeyError(poison)
+        return EXCLUSIVE(target, running)
+
+    return plan
+
+
+def test_a_bug_of_the_scheduler_fails_the_request_that_met_it_and_nobody_else(run: Run) -> None:
+    async def main() -> None:
+        rules = Policy({A: ModelPolicy(grace=5), B: ModelPolicy(grace=5)}, failing_planner(B), OrderKind.FIFO)
+        async with track(rules) as yard:
+            # One holds a lease, and one loads: neither is disturbed.
+            async with yard.dispatcher.lease(A) as loaded:
+                with pytest.raises(RequestError) as refused:
+                    await granted(yard.dispatcher.lease(B))
+                assert refused.value.fault is Fault.INTERNAL
+                assert yard.dispatcher.scheduler.in_flight(A) == 1
+                async with yard.dispatcher.lease(A) as again:
+                    assert again == loaded
+            assert yard.upkeep.errors() == {"scheduler": 1}
+            await yard.dispatcher.unload([A])
+            loading = asyncio.create_task(granted(yard.dispatcher.lease(A)))
+            await yard.reached(A, State.STARTING)
+            with pytest.raises(RequestError):
+                await granted(yard.dispatcher.lease(B))
+            await loading
+            assert yard.fleet.status(A).start == 2
+
+    run(main())
+
+
+def test_a_bug_of_the_scheduler_keeps_those_waiting_who_wait(run: Run) -> None:
     async def main() -> None:
         async with track() as yard:
-            with pytest.raises(ValueError, match="never granted"):
-                yard.dispatcher.post(LeaseReleased(Ticket(99)))
-            (bug,) = yard.bugs
-            assert isinstance(bug, ValueError)
-            yard.bugs.clear()
+            await granted(yard.dispatcher.lease(A))
+            holding, _ = await held(yard.dispatcher.lease(A))
+            waiting = asyncio.create_task(granted(yard.dispatcher.lease(B)))
+            await asyncio.sleep(0)
+            yard.dispatcher.post(LeaseReleased(Ticket(99)))
+            assert yard.upkeep.errors() == {"scheduler": 1}
+            assert yard.dispatcher.scheduler.waiting(B) == 1
+            unloading = asyncio.create_task(yard.dispatcher.unload([A]))
+            await asyncio.sleep(0)
+            yard.dispatcher.post(LeaseReleased(Ticket(99)))
+            await unloading
+            await waiting
+            with pytest.raises(RequestError, match="a was unloaded"):
+                await holding
+
+    run(main())
+
+
+def test_a_bug_of_the_scheduler_in_a_shutdown_lets_nobody_in_again(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            yard.dispatcher.refuse_everybody()
+            yard.dispatcher.post(LeaseReleased(Ticket(99)))
+            with pytest.raises(RequestError) as refused:
+                await granted(yard.dispatcher.lease(A))
+            assert refused.value.fault is Fault.SHUTTING_DOWN
+
+    run(main())
+
+
+def test_a_new_policy_that_breaks_the_scheduler_stops_what_it_changed(run: Run) -> None:
+    async def main() -> None:
+        async with track() as yard:
+            await granted(yard.dispatcher.lease(A))
+
+            class Broken:
+                """A planner that fails when it is first asked for pairs."""
+
+                def __init__(self) -> None:
+                    self.asked = 0
+
+                def __call__(self, target: ModelId, running: Collection[ModelId]) -> Eviction:
+                    return EXCLUSIVE(target, running)
+
+                def excludes(self, target: ModelId, other: ModelId) -> bool:
+                    self.asked += 1
+                    if self.asked == 1:
+                        raise RuntimeError("a bug")
+                    return False
+
+            holding, _ = await held(yard.dispatcher.lease(A))
+            waiting = asyncio.create_task(granted(yard.dispatcher.lease(B)))
+            await asyncio.sleep(0)
+            rules = Policy({A: ModelPolicy(grace=5), B: ModelPolicy(grace=5)}, Broken(), OrderKind.FIFO)
+            yard.dispatcher.change_policy(rules, changed=[A])
+            assert yard.upkeep.errors() == {"scheduler": 1}
+            await waiting
+            with pytest.raises(RequestError, match="the scheduler begins afresh"):
+                await holding
+            await granted(yard.dispatcher.lease(A))
+            assert yard.fleet.status(A).start == 2
 
     run(main())

@@ -7,13 +7,16 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from swapyard.notices import LogWritten, Notice
+from swapyard.notices import InflightChanged, LogWritten, Notice
+from swapyard.upkeep import Upkeep
+
+PART = "events"
 
 DEFAULT_CAPACITY = 1024
 """Notices that a watcher may fall behind before it loses any."""
 
-LOG_LIMIT_BYTES = 4 << 20
-"""Log text among them; a model may print 64 KiB at a time."""
+TEXT_LIMIT_BYTES = 4 << 20
+"""Text from outside among them: a model may print 64 KiB at a time, a client send headers of 1 MiB."""
 
 
 class Gap:
@@ -32,7 +35,7 @@ class Subscription:
         self._kinds = kinds
         self._capacity = capacity
         self._queue: deque[Notice] = deque()
-        self._log_bytes = 0
+        self._text_bytes = 0
         self._lost = 0
         self._closed = False
         self._wake = asyncio.Event()
@@ -40,13 +43,13 @@ class Subscription:
     def offer(self, notice: Notice) -> None:
         if self._kinds and not isinstance(notice, self._kinds):
             return
-        log_bytes = self._log_bytes + (len(notice.data) if isinstance(notice, LogWritten) else 0)
+        text_bytes = self._text_bytes + _text_bytes(notice)
         # Behind what was lost nothing gets in until the watcher has been told, and got its snapshot.
-        if self._lost or len(self._queue) >= self._capacity or log_bytes > LOG_LIMIT_BYTES:
+        if self._lost or len(self._queue) >= self._capacity or text_bytes > TEXT_LIMIT_BYTES:
             self._lost += 1
         else:
             self._queue.append(notice)
-            self._log_bytes = log_bytes
+            self._text_bytes = text_bytes
         self._wake.set()
 
     def close(self) -> None:
@@ -69,21 +72,31 @@ class Subscription:
 
     def _take(self) -> Notice:
         notice = self._queue.popleft()
-        if isinstance(notice, LogWritten):
-            self._log_bytes -= len(notice.data)
+        self._text_bytes -= _text_bytes(notice)
         return notice
+
+
+def _text_bytes(notice: Notice) -> int:
+    if isinstance(notice, LogWritten):
+        return len(notice.data)
+    return notice.size_bytes if isinstance(notice, InflightChanged) else 0
 
 
 class Bus:
     """Publish from the event loop's thread only; from another thread go through the loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, upkeep: Upkeep | None = None) -> None:
+        self._upkeep = upkeep or Upkeep()
         self._subscriptions: list[Subscription] = []
         self._closed = False
 
     def publish(self, notice: Notice) -> None:
         for subscription in self._subscriptions:
-            subscription.offer(notice)
+            try:
+                subscription.offer(notice)
+            except Exception as error:
+                # Neither whoever publishes nor the other watchers notice.
+                self._upkeep.failed(PART, error)
 
     def is_watched(self) -> bool:
         """Whether a notice would reach anybody; for publishers whose notices are costly to make."""

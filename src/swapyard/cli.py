@@ -189,11 +189,11 @@ def _run(options: Options, ready: Callable[[], None] | None = None) -> int:
     # What is imported and built here stays: looking for garbage in it would take a tenth of the start.
     gc.disable()
     from swapyard.config.load import load
-    from swapyard.config.watch import watch
+    from swapyard.config.watch import FileWatch
     from swapyard.web.server import bind
 
     # Watching begins before loading, so that no change in between is missed.
-    changes = watch(options.config, options.config_dir) if options.watch else None
+    changes = FileWatch(options.config, options.config_dir) if options.watch else None
     loaded = load(options.config, options.config_dir, os.environ)
     tls = _tls(options)
     try:

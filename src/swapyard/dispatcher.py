@@ -34,9 +34,10 @@ from swapyard.scheduling.events import (
     UnloadAsked,
     UnloadId,
 )
-from swapyard.scheduling.machine import RETRY_LATER, RETRY_SOON, Scheduler
+from swapyard.scheduling.machine import RETRY_LATER, RETRY_SOON, Facts, Scheduler
 from swapyard.scheduling.policy import Policy
 from swapyard.types import Exit, ModelId, StopCause, Ticket
+from swapyard.upkeep import Upkeep
 
 EXIT_PATIENCE = 0.5
 """Seconds that a broken connection waits for the news that its process has ended: a process that is killed
@@ -148,13 +149,15 @@ class Lease(Use):
     happen.  However the block ends, exactly one event goes to the scheduler.
     """
 
-    __slots__ = ("_explicit", "granted", "load_begun", "refusal", "ticket", "waiting")
+    __slots__ = ("_explicit", "granted", "load_begun", "process", "refusal", "ticket", "waiting")
 
     def __init__(self, dispatcher: Dispatcher, model: ModelId, explicit: bool) -> None:
         super().__init__(dispatcher, model)
         self._explicit = explicit
         self.ticket = dispatcher.next_ticket()
         self.granted = False
+        # What it was granted on.
+        self.process: Loaded | None = None
         self.refusal: RequestError | None = None
         # When the load began that this request waits for, waited for in vain, or that ended with its grant,
         # on the monotonic clock; None if there was none.
@@ -196,6 +199,9 @@ class Lease(Use):
         finally:
             self._dispatcher.leave(self)
 
+    def arrival(self) -> RequestArrived:
+        return RequestArrived(self.ticket, self.model, self._explicit)
+
     def abandon(self) -> None:
         """Give up a lease that was asked for but whose block was never entered; harmless otherwise."""
         self._dispatcher.leave(self)
@@ -217,9 +223,20 @@ class Lease(Use):
 
 
 class Dispatcher:
-    """Construct it in the event loop."""
+    """Construct it in the event loop.  `scheduler` is another one after a failure: look at it through this
+    object only."""
 
-    def __init__(self, policy: Policy, fleet: Fleet, *, clock: Callable[[], float], log: Log) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        fleet: Fleet,
+        *,
+        clock: Callable[[], float],
+        log: Log,
+        upkeep: Upkeep | None = None,
+    ) -> None:
+        self._upkeep = upkeep or Upkeep()
+        self._policy = policy
         self.scheduler = Scheduler(policy)
         self.fleet = fleet
         self.loop = asyncio.get_running_loop()
@@ -229,7 +246,7 @@ class Dispatcher:
         self._unload_ids = count(1)
         self._callers: dict[Ticket, Lease] = {}
         self._guests: set[Guest] = set()
-        self._unloads: dict[UnloadId, asyncio.Future[None]] = {}
+        self._unloads: dict[UnloadId, tuple[UnloadAsked, asyncio.Future[None]]] = {}
         self._events: deque[Event] = deque()
         self._busy = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -240,6 +257,12 @@ class Dispatcher:
         # The latest of each model, and what is set and replaced when another comes.
         self._crashes: dict[ModelId, Crash] = {}
         self._another_crash = asyncio.Event()
+        # Of models whose load or stop was ordered and is not answered yet.
+        self._loading: set[ModelId] = set()
+        self._stopping: set[ModelId] = set()
+        # Of models whose process belongs to an older configuration and ends with its leases.
+        self._outdated: set[ModelId] = set()
+        self._closing = False
         self._on_traffic: Callable[[ModelId], None] = _nobody_cares
         self._on_stop: Callable[[ModelId, StopCause], None] = _nobody_cares
         self._on_bug: Callable[[Exception], None] = _nobody_cares
@@ -250,9 +273,8 @@ class Dispatcher:
         on_stop: Callable[[ModelId, StopCause], None],
         on_bug: Callable[[Exception], None],
     ) -> None:
-        """Have these called: a model's requests move; a model is about to be stopped; the scheduler failed.
-
-        After a failure its state can no longer be trusted: the program has to end.
+        """Have these called: a model's requests move; a model is about to be stopped; the scheduler failed
+        and could not begin afresh either, so that the program has to end.
         """
         self._on_traffic = on_traffic
         self._on_stop = on_stop
@@ -344,20 +366,25 @@ class Dispatcher:
     async def unload(self, models: Iterable[ModelId], grace: float | None = None) -> None:
         """Stop these models, in-flight requests or not; returns when they are gone."""
         unload = UnloadId(next(self._unload_ids))
-        done = self._unloads[unload] = asyncio.get_running_loop().create_future()
-        self.post(UnloadAsked(unload, frozenset(models), grace))
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asked = UnloadAsked(unload, frozenset(models), grace)
+        self._unloads[unload] = (asked, done)
+        self.post(asked)
         await done
 
     def change_policy(
         self, policy: Policy, changed: Iterable[ModelId] = (), removed: Iterable[ModelId] = ()
     ) -> None:
-        removed = frozenset(removed)
-        for model in removed:
+        event = PolicyChanged(policy, frozenset(changed), frozenset(removed))
+        for model in event.removed:
             self._crashes.pop(model, None)
-        self.post(PolicyChanged(policy, frozenset(changed), removed))
+        self._policy = policy
+        self._outdated |= (event.changed | event.removed) & self._alive()
+        self.post(event)
 
     def refuse_everybody(self) -> None:
         """The first step of a shutdown: whoever waits is refused, and whoever comes."""
+        self._closing = True
         self.post(ShutdownAsked())
 
     def statuses(self) -> Mapping[ModelId, ProcessStatus]:
@@ -366,6 +393,7 @@ class Dispatcher:
     # Reports of the fleet
 
     def load_finished(self, model: ModelId, error: str | None) -> None:
+        self._loading.discard(model)
         if error is not None:
             self._log(logging.ERROR, f"<{model}> failed to load: {error}")
         else:
@@ -373,6 +401,7 @@ class Dispatcher:
         self.post(LoadFinished(model, error))
 
     def stop_finished(self, model: ModelId) -> None:
+        self._stopping.discard(model)
         self.post(StopFinished(model))
 
     def exited(self, model: ModelId, start: int, how: Exit, output: str) -> None:
@@ -384,6 +413,7 @@ class Dispatcher:
 
     def gone(self, model: ModelId, how: Exit) -> None:
         self._loaded.pop(model, None)
+        self._outdated.discard(model)
         self.post(ProcessGone(model, how))
 
     # The loop
@@ -395,15 +425,74 @@ class Dispatcher:
         self._busy = True
         try:
             while self._events:
-                now = self._clock()
                 event = self._events.popleft()
-                for effect in self.scheduler.handle(event, now):
-                    self._carry_out(effect, event, now)
+                try:
+                    now = self._clock()
+                    for effect in self.scheduler.handle(event, now):
+                        self._carry_out(effect, event, now)
+                except Exception as bug:
+                    self._begin_afresh(event, bug)
         except Exception as bug:
             self._on_bug(bug)
             raise
         finally:
             self._busy = False
+
+    def _begin_afresh(self, event: Event, bug: Exception) -> None:
+        """Go on with a new scheduler, made from what is known without the one that failed at this event.
+
+        What it had in mind cannot be trusted, the facts can: which processes are ready, which orders to the
+        fleet are unanswered, who holds a lease, who waits.  1. Whoever asked for what failed is told so.
+        2. Processes of an old configuration go on ending.  3. Everybody else asks again, in the order of
+        arrival, and notices nothing.  An exception in here ends the program.
+        """
+        self._upkeep.failed("scheduler", bug)
+        now = self._clock()
+        self._events.clear()
+        if isinstance(event, PolicyChanged):
+            # It cannot be asked for again, so nobody will wait for the end of leases.
+            for model in sorted(self._outdated & self._alive()):
+                self._carry_out(
+                    Stop(model, 0.0, StopCause.CHANGED, "the scheduler begins afresh"), event, now
+                )
+        leases = {
+            lease.ticket: (lease.model, lease.process is self._loaded.get(lease.model, False))
+            for lease in self._callers.values()
+            if lease.granted
+        }
+        loading = sorted(self._loading - self._stopping)
+        facts = Facts(sorted(self._loaded), loading, sorted(self._stopping), leases)
+        self.scheduler = Scheduler.resumed(self._policy, facts, now)
+        self._answer_failed(event)
+        if outdated := self._outdated & self._alive():
+            self._events.append(PolicyChanged(self._policy, frozenset(outdated), frozenset()))
+        if self._closing:
+            if isinstance(event, ShutdownAsked):
+                raise bug
+            self._events.append(ShutdownAsked())
+        self._events.extend(asked for asked, _ in self._unloads.values())
+        waiting = [lease for lease in self._callers.values() if not lease.granted]
+        self._events.extend(lease.arrival() for lease in waiting)
+        if not isinstance(event, TimePassed):
+            self._events.append(TimePassed())
+
+    def _alive(self) -> set[ModelId]:
+        return self._loading.union(self._loaded) - self._stopping
+
+    def _answer_failed(self, event: Event) -> None:
+        failure = RequestError(Fault.INTERNAL, "internal error in the scheduler; the log has the details")
+        match event:
+            case RequestArrived(ticket):
+                lease = self._callers.pop(ticket, None)
+                if lease is not None:
+                    lease.refusal = failure
+                    _wake(lease.waiting)
+            case UnloadAsked(unload):
+                _, done = self._unloads.pop(unload)
+                if not done.done():
+                    done.set_exception(failure)
+            case _:
+                return
 
     def _carry_out(self, effect: Effect, event: Event, now: float) -> None:
         match effect:
@@ -417,6 +506,8 @@ class Dispatcher:
             case Load(model, reason):
                 self._log(logging.INFO, f"<{model}> loading: {reason}" if reason else f"<{model}> loading")
                 self._loads_begun[model] = now
+                self._loading.add(model)
+                self._outdated.discard(model)
                 for lease in self._callers.values():
                     if lease.model == model and lease.is_loading:
                         lease.load_begun = now
@@ -426,9 +517,11 @@ class Dispatcher:
                 self._end_uses(effect)
                 self._on_stop(model, cause)
                 self._loaded.pop(model, None)
+                self._outdated.discard(model)
+                self._stopping.add(model)
                 self.fleet.stop(model, grace, reason)
             case Unloaded(unload):
-                done = self._unloads.pop(unload)
+                _, done = self._unloads.pop(unload)
                 if not done.done():
                     done.set_result(None)
             case WakeAt(at):
@@ -462,6 +555,7 @@ class Dispatcher:
         if lease is None:
             return  # the caller's CallerLeft is on its way behind this effect, and ends the lease
         lease.granted = True
+        lease.process = self._loaded.get(lease.model)
         lease.load_begun = load_begun
         self._on_traffic(lease.model)
         _wake(lease.waiting)

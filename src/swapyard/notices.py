@@ -60,9 +60,13 @@ class ActivityRecorded:
 
 @dataclass(frozen=True, slots=True)
 class InflightChanged:
-    """`operation` is snapshot, upsert or remove; `payload` is the JSON object of the events stream."""
+    """`operation` is snapshot, upsert or remove; `payload` is the JSON object of the events stream.
+
+    `size_bytes` is about what the headers in it hold, which come from outside.
+    """
 
     payload: dict[str, Any]
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from swapyard.config.load import load
 from swapyard.notices import ModelPreloaded, StateChanged, WaitingChanged
 from swapyard.observe.logs import Source
 from swapyard.proxy import serve
-from swapyard.scheduling.events import LeaseReleased
-from swapyard.types import ModelId, State, Ticket
+from swapyard.scheduling.policy import Eviction, ModelPolicy, Policy
+from swapyard.types import ModelId, State
 from swapyard.web.server import bind
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -196,7 +196,18 @@ def test_a_preload_that_succeeds_is_told(run: Run, yard: Yard, tmp_path: Path) -
     run(main())
 
 
-def test_a_failure_of_the_scheduler_ends_the_program_children_first(
+class BrokenPlanner:
+    """Neither a scheduler nor its successor can be made with this."""
+
+    def __call__(self, target: ModelId, running: Collection[ModelId]) -> Eviction:
+        return Eviction(())
+
+    @property
+    def evicts(self) -> None:
+        raise RuntimeError("a bug")
+
+
+def test_a_scheduler_that_cannot_begin_afresh_ends_the_program_children_first(
     run: Run, tmp_path: Path, monkeypatch: Any
 ) -> None:
     async def main() -> None:
@@ -212,13 +223,13 @@ def test_a_failure_of_the_scheduler_ends_the_program_children_first(
         async with program.dispatcher.lease(A):
             pid = program.fleet.status(A).pid
         assert pid is not None
-        with pytest.raises(ValueError, match="never granted"):
-            program.dispatcher.post(LeaseReleased(Ticket(99)))
+        with pytest.raises(RuntimeError, match="a bug"):
+            program.dispatcher.change_policy(Policy({A: ModelPolicy()}, BrokenPlanner()))
         with pytest.raises(ExceptionGroup) as ended:
             await running
-        assert ended.group_contains(ValueError, match="never granted")
+        assert ended.group_contains(RuntimeError, match="a bug")
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-        assert b"the scheduler has failed" in program.logs.history(Source.PROXY)
+        assert b"the scheduler cannot begin afresh" in program.logs.history(Source.PROXY)
 
     run(main())

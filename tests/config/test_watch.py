@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swapyard.config.watch import Snapshot, look_at_directory, look_at_file, watch
+from swapyard.config.watch import FileWatch, Snapshot, look_at_directory, look_at_file
 
 ONE = Snapshot({"a.yaml": (1, 10)})
 
@@ -65,17 +65,38 @@ def test_an_error_is_told_and_counts_as_missing(tmp_path: Path) -> None:
     assert len(told) == 2
 
 
+def test_after_an_error_it_can_be_asked_again_and_has_missed_nothing(tmp_path: Path) -> None:
+    main, blocked = tmp_path / "main.yaml", tmp_path / "more"
+    main.write_text("a: 1")
+    blocked.mkdir()
+
+    async def scenario() -> None:
+        changes = FileWatch(main, blocked, 0.005, refuse)
+        blocked.rmdir()
+        blocked.write_text("")  # no directory any more: `refuse` raises
+        main.write_text("a: 12345")
+        with pytest.raises(AssertionError):
+            await anext(changes)
+        blocked.unlink()
+        await anext(changes)
+
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await scenario()
+
+    asyncio.run(bounded())
+
+
 def test_a_change_of_the_file_or_of_the_directory_is_noticed(tmp_path: Path) -> None:
     main, directory = tmp_path / "main.yaml", tmp_path / "more"
     directory.mkdir()
     main.write_text("a: 1")
 
     async def scenario() -> None:
-        changes = watch(main, directory, interval=0.005)
+        changes = FileWatch(main, directory, interval=0.005)
         for path in (main, directory / "x.yml"):
             path.write_text("a: 12345")
             await anext(changes)
-        await changes.aclose()
 
     async def bounded() -> None:
         async with asyncio.timeout(20):

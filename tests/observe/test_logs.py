@@ -1,23 +1,27 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import itertools
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from swapyard.notices import LogWritten
+from swapyard.observe import stdout as stdout_module
 from swapyard.observe.logging_handler import LoggingHandler
 from swapyard.observe.logs import HISTORY_BYTES, Follower, Logs, Source, text
 from swapyard.observe.stdout import StdoutWriter
 from swapyard.types import ModelId
+from swapyard.upkeep import Upkeep
 
 QWEN = ModelId("qwen")
 GEMMA = ModelId("gemma")
@@ -335,6 +339,48 @@ def test_a_closed_standard_output_is_given_up_quietly(make: MakeLogs) -> None:
         out.write(b"nobody reads this")
         out.close(5)
         out.write(b"nor this")
+
+
+class FullDisk(io.RawIOBase):
+    """A file on a disk that is full until somebody makes room."""
+
+    def __init__(self) -> None:
+        self.full = True
+        self.refused = threading.Event()
+        self.got = b""
+        self.marked = threading.Event()
+
+    def write(self, data: Any) -> int:
+        if self.full:
+            self.refused.set()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.got += bytes(data)
+        if "dropped —".encode() in self.got:
+            self.marked.set()
+        return len(data)
+
+
+def test_standard_output_on_a_full_disk_goes_on_when_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stdout_module, "RETRY_PERIOD", 0.01)
+    upkeep = Upkeep()
+    disk = FullDisk()
+    out = StdoutWriter(cast(BinaryIO, disk), upkeep=upkeep)
+    out.write(b"x" * 1000)
+    assert disk.refused.wait(10)
+    while not upkeep.down():
+        time.sleep(0.001)
+    disk.full = False
+    assert disk.marked.wait(10)
+    out.write(b"and on\n")
+    out.close(5)
+    assert disk.got == "\n— 1000 bytes dropped —\nand on\n".encode()
+    assert [record.getMessage() for record in caplog.records] == [
+        "standard output: No space left on device; lines are dropped, the histories have them",
+        "standard output: works again",
+    ]
+    assert upkeep.errors() == {} == upkeep.down()
 
 
 def test_gathered_lines_appear_in_order_before_anything_that_comes_later(make: MakeLogs) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from swapyard.bus import Bus
 from swapyard.notices import ActivityRecorded, InflightChanged
@@ -615,5 +616,44 @@ def test_request_ids_differ_and_a_callers_own_is_kept() -> None:
             assert own.request_id == "mine"
             for exchange in (first, second, own):
                 bench.recorder.end(exchange)
+
+    run(test)
+
+
+def test_bodies_held_for_captures_share_one_bound_and_all_is_given_back() -> None:
+    async def test() -> None:
+        async with running() as bench:
+            under_way = bench.recorder.captures.under_way
+            exchanges = [bench.begin() for _ in range(8)]
+            for exchange in exchanges:
+                exchange.asked(bytes(6 * MEBIBYTE))
+                exchange.answered(200, JSON)
+                exchange.body(b"{}")
+            kept = [exchange for exchange in exchanges if exchange.request_body is not None]
+            assert len(kept) * 6 * MEBIBYTE == under_way.held_bytes <= under_way.limit_bytes
+            for exchange in exchanges:
+                bench.recorder.end(exchange)
+            rows = await bench.rows()
+            assert len(rows) == 8
+            assert under_way.held_bytes == 0
+            assert bench.recorder.lost().captures >= len(exchanges) - len(kept)
+
+    run(test)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_what_readers_hold_is_given_back_however_a_reply_ends(coding: str) -> None:
+    packed = gzip.compress(bytes(100_000)) if coding == "gzip" else zstandard.compress(bytes(100_000))
+
+    async def test() -> None:
+        async with running() as bench:
+            for data in (packed, packed[:40], b"neither"):
+                exchange = bench.begin()
+                exchange.answered(200, [*JSON, (b"content-encoding", coding.encode())])
+                exchange.body(data)
+                bench.recorder.end(exchange)
+            assert len(await bench.rows()) == 3
+            assert bench.recorder.captures.under_way.held_bytes == 0
+            assert bench.recorder._writer._decoders.held_bytes == 0
 
     run(test)

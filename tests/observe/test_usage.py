@@ -14,12 +14,17 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swapyard.observe.allowance import Allowance
 from swapyard.observe.reply import ERROR_LIMIT_BYTES, Reading, ReplyReader, error_text
 from swapyard.observe.tokens import NOTHING, Tokens
 
 VECTORS = [
     json.loads(line) for line in (Path(__file__).parent / "vectors/usage.jsonl").read_text().splitlines()
 ]
+
+
+def reply_reader(**facts: Any) -> ReplyReader:
+    return ReplyReader(bodies=Allowance(1 << 30), decoders=Allowance(1 << 30), **facts)
 
 
 def read(
@@ -32,7 +37,7 @@ def read(
     piece_bytes: int = 1 << 30,
     keep_limit_bytes: int = 0,
 ) -> Reading:
-    reader = ReplyReader(
+    reader = reply_reader(
         status=status,
         content_type=content_type,
         content_encoding=coding,
@@ -191,7 +196,7 @@ def test_the_usage_at_the_end_of_a_very_long_event_is_found(piece_bytes: int) ->
 
 @pytest.mark.parametrize("rest", [b'tokens":99}}\n\n', b"\n"])
 def test_after_a_gap_a_stream_is_picked_up_at_the_next_line(rest: bytes) -> None:
-    reader = ReplyReader(
+    reader = reply_reader(
         status=200, content_type="text/event-stream", content_encoding="", path="/", keep_limit_bytes=1000
     )
     reader.feed([b'data: {"usage":{"prompt_tokens":4}}\n\ndata: {"usage":{"prompt_'])
@@ -279,7 +284,7 @@ def test_any_cut_of_any_reply_reads_the_same_and_never_raises(
 ) -> None:
     body = b"".join(parts)
     whole = read(body, content_type=content_type)
-    reader = ReplyReader(
+    reader = reply_reader(
         status=200, content_type=content_type, content_encoding="", path="/v1/messages", keep_limit_bytes=0
     )
     rest = body

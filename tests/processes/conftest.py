@@ -17,8 +17,11 @@ import psutil
 import pytest
 import uvloop
 
+from swapyard.config.commands import split_posix
 from swapyard.processes.fleet import Fleet, Ledger, ProcessSpec
+from swapyard.processes.launch import Split
 from swapyard.types import ModelId, State
+from swapyard.upkeep import Upkeep
 
 PATIENCE = 20.0
 """Seconds within which whatever a test waits for has to happen."""
@@ -76,6 +79,9 @@ class Yard:
         self.logged: list[str] = []
         self.output = b""
         self._changed = asyncio.Event()
+        self.upkeep = Upkeep()
+        # Of each command line that is given as text; a test may put a broken one here.
+        self.split: Split = split_posix
         self.fleet = Fleet(
             on_load_finished=lambda model, error: self._report("loaded", model, error),
             on_stop_finished=lambda model: self._report("stopped", model),
@@ -85,6 +91,8 @@ class Yard:
             output=self._printed,
             log=lambda _, text: self.logged.append(text),
             ledger=ledger,
+            split=lambda command: self.split(command),
+            upkeep=self.upkeep,
         )
 
     def spec(

@@ -121,6 +121,7 @@ def test_what_was_spawned_stands_in_the_file_until_it_is_gone(
 def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path, text: str) -> None:
     ledger = Ledger(tmp_path)
     file = tmp_path / FOLDER / "5.json"
+    file.parent.mkdir()
     file.write_text(text)
     assert ledger.sweep() == []
     assert file.exists()

@@ -37,7 +37,7 @@ from swapyard.scheduling.events import (
     UnloadId,
 )
 from swapyard.scheduling.groups import Group, group_planner
-from swapyard.scheduling.machine import Scheduler
+from swapyard.scheduling.machine import Facts, Scheduler
 from swapyard.scheduling.matrix import matrix_planner
 from swapyard.scheduling.policy import Eviction, ModelPolicy, OrderKind, Planner, Policy
 from swapyard.types import Exit, ModelId, Ticket
@@ -324,6 +324,28 @@ class Interleavings(RuleBasedStateMachine):
             if model in removed:
                 assert ticket in self.answered, "waits on for a removed model"
         assert not (changed | removed) & self.yard.loading, "an old version goes on loading"
+
+    @rule()
+    def another_scheduler_takes_over(self) -> None:
+        """As after a bug: everybody is where the facts put them, and all that is open is asked again."""
+        yard = self.yard
+        leases = {
+            ticket: (model, model in yard.ready and life == yard.lives[model])
+            for ticket, (model, life) in yard.leases.items()
+        }
+        facts = Facts(sorted(yard.ready), sorted(yard.loading), sorted(yard.stopping), leases)
+        self.scheduler = Scheduler.resumed(self.policy, facts, self.now)
+        self.alarm = None
+        yard.checking.clear()
+        if leaving := self.leaving & (yard.ready | yard.loading):
+            self.feed(PolicyChanged(self.policy, frozenset(leaving), frozenset()))
+        if self.closing:
+            self.feed(ShutdownAsked())
+        for unload, models in list(yard.unloads.items()):
+            self.feed(UnloadAsked(unload, models))
+        for ticket, model in list(yard.waiting.items()):
+            self.feed(RequestArrived(ticket, model))
+        self.feed(TimePassed())
 
     @precondition(lambda self: not self.closing)
     @rule(dice=st.integers(0, 12))

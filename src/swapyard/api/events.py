@@ -13,7 +13,7 @@ from swapyard import notices
 from swapyard.api import gate, schemas
 from swapyard.api.models import status_json
 from swapyard.api.services import Services
-from swapyard.bus import Gap
+from swapyard.bus import PART, Gap
 from swapyard.observe.logs import Source, text
 from swapyard.observe.timestamps import rfc3339
 from swapyard.web import sse
@@ -64,7 +64,12 @@ def routes(services: Services) -> APIRouter:
                     continue
                 if notice is None:
                     return
-                yield b"".join(messages(notice))
+                with services.upkeep.guard(PART) as told:
+                    told_now = b"".join(messages(notice))
+                if told.failed:
+                    # One notice cannot be told: the client gets what is true now instead.
+                    told_now = b"".join(messages(Gap(1)))
+                yield told_now
 
     def initial(without: frozenset[str]) -> Iterator[bytes]:
         if "logData" not in without:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -11,6 +13,9 @@ from swapyard.api import gate, schemas
 from swapyard.api.services import Services
 from swapyard.errors import Fault, RequestError
 from swapyard.observe.activity_query import parse_query
+from swapyard.observe.schema import StoreError
+
+P = ParamSpec("P")
 
 
 def routes(services: Services) -> APIRouter:
@@ -39,8 +44,7 @@ def routes(services: Services) -> APIRouter:
     async def activity(request: Request) -> Response:
         """One page of the activity log."""
         query = parse_query(request.query_params.multi_items())
-        page = await asyncio.to_thread(services.recorder.store.page, query, services.captures.has)
-        return JSONResponse(page)
+        return JSONResponse(await looked_up(services.recorder.store.page, query, services.captures.has))
 
     @router.get(
         "/api/metrics/stats",
@@ -51,7 +55,7 @@ def routes(services: Services) -> APIRouter:
         """Sums and speed histograms over the whole activity log, or over one model's part of it."""
         # Of repeated ones the first counts.
         model = next(iter(request.query_params.getlist("model")), "").strip()
-        return JSONResponse(await asyncio.to_thread(services.recorder.store.statistics, model))
+        return JSONResponse(await looked_up(services.recorder.store.statistics, model))
 
     @router.get("/api/captures/{activity}", response_model=schemas.Capture)
     async def capture(activity: str) -> Response:
@@ -66,6 +70,14 @@ def routes(services: Services) -> APIRouter:
         return JSONResponse(found)
 
     return router
+
+
+async def looked_up(look: Callable[P, dict[str, Any]], *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+    """What the activity log has, found in a worker thread; RequestError when it cannot be read now."""
+    try:
+        return await asyncio.to_thread(look, *args, **kwargs)
+    except StoreError as error:
+        raise RequestError(Fault.NOT_READY, f"the activity log cannot be read: {error}") from error
 
 
 ACTIVITY_PARAMETERS = {

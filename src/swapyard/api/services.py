@@ -18,6 +18,7 @@ from swapyard.observe.prometheus import Metrics
 from swapyard.observe.recorder import Recorder
 from swapyard.observe.yard import Yard
 from swapyard.types import ModelId
+from swapyard.upkeep import Upkeep
 from swapyard.web.auth import Keys
 
 
@@ -63,3 +64,4 @@ class Services:
     reload: Callable[[], Awaitable[Reloaded]]
     build: Build
     clock: Callable[[], float]
+    upkeep: Upkeep

@@ -39,10 +39,15 @@ def routes(services: Services) -> APIRouter:
         responses={503: {"description": "A shutdown has begun", **schemas.of_text("text/plain")[200]}},
     )
     async def ready() -> Response:
-        """Readiness: new requests are accepted; 503 once a shutdown has begun."""
+        """Readiness: new requests are accepted; 503 once a shutdown has begun.
+
+        The first line is the answer.  Each part that does not work right now has a line behind it,
+        `down: <part>: <reason>`: requests are served without it.
+        """
+        down = [f"down: {part}: {reason}" for part, reason in sorted(services.upkeep.down().items())]
         if services.dispatcher.scheduler.shutting_down:
-            return PlainTextResponse("shutting down", 503)
-        return PlainTextResponse("OK")
+            return PlainTextResponse("\n".join(["shutting down", *down]), 503)
+        return PlainTextResponse("\n".join(["OK", *down]))
 
     @router.get("/api/version", dependencies=[key, site], response_model=schemas.Version)
     async def version() -> Response:

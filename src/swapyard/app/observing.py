@@ -22,6 +22,7 @@ from swapyard.observe.store import ActivityStore, Retention
 from swapyard.observe.yard import Yard
 from swapyard.proxy.visit import client_address
 from swapyard.types import ModelId
+from swapyard.upkeep import Upkeep
 from swapyard.web.messages import Reply, Request
 
 MIB = 1024 * 1024
@@ -41,10 +42,11 @@ class Observers:
         logs: Logs,
         dispatcher: Dispatcher,
         names: Callable[[], Names],
+        upkeep: Upkeep,
     ) -> None:
         self._dispatcher = dispatcher
         self._names = names
-        self.captures = Captures(max(0, config.capture_buffer) * MIB)
+        self.captures = Captures(max(0, config.capture_buffer) * MIB, upkeep)
         self.recorder = Recorder(
             open_store(config),
             self.captures,
@@ -53,9 +55,12 @@ class Observers:
             recorded=self._count,
             redact=config.capture_redact,
             session_headers=config.ui.activity.session_id,
+            upkeep=upkeep,
         )
         performance = config.performance
-        self.monitor = Monitor(performance.every, performance.disabled, logs.log, pids=self._pids)
+        self.monitor = Monitor(
+            performance.every, performance.disabled, logs.log, pids=self._pids, upkeep=upkeep
+        )
         self.yard = Yard()
         self.metrics = Metrics(
             in_flight=lambda: self._each(dispatcher.scheduler.in_flight),
@@ -64,6 +69,7 @@ class Observers:
             system=self.monitor.system,
             gpus=self.monitor.gpus,
             lost=self.recorder.lost,
+            upkeep=upkeep,
         )
 
     async def take_over(self, config: Config, store: ActivityStore | None) -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from swapyard import notices
@@ -41,6 +42,7 @@ from swapyard.proxy.generation import build as build_generation
 from swapyard.proxy.serve import DataPlane
 from swapyard.scheduling.machine import RETRY_LATER
 from swapyard.types import Exit, ModelId, State, StopCause
+from swapyard.upkeep import Upkeep
 from swapyard.web import asgi
 from swapyard.web.front import Front
 from swapyard.web.server import Listener, Reply, Request
@@ -84,13 +86,15 @@ class Program:
         self._options = options
         self._loaded = loaded
         self._changes = changes
-        self.bus = Bus()
+        self.upkeep = Upkeep()
+        self.bus = Bus(self.upkeep)
         self.logs = Logs(
             config.log_level,
             config.log_time_format,
             config.log_to_stdout,
             sys.stdout.buffer,
             self.bus.publish,
+            upkeep=self.upkeep,
         )
         self.fleet = Fleet(
             on_load_finished=self._load_finished,
@@ -101,16 +105,19 @@ class Program:
             output=self.logs.output,
             log=self.logs.log,
             ledger=self._ledger(),
+            upkeep=self.upkeep,
         )
         self.fleet.apply(specs_of(config))
-        self.dispatcher = Dispatcher(policy_of(config), self.fleet, clock=clock, log=self.logs.log)
+        self.dispatcher = Dispatcher(
+            policy_of(config), self.fleet, clock=clock, log=self.logs.log, upkeep=self.upkeep
+        )
         self.observers = observing.Observers(
-            config, self.bus, self.logs, self.dispatcher, lambda: self.data.generation.names
+            config, self.bus, self.logs, self.dispatcher, lambda: self.data.generation.names, self.upkeep
         )
         self.data = DataPlane(
             build_generation(config, os.environ), self.dispatcher, self.observers.recorder, clock
         )
-        traffic = Traffic(self.dispatcher, self.observers.yard, self.bus)
+        traffic = Traffic(self.dispatcher, self.observers.yard, self.bus, self.upkeep)
         self.dispatcher.watch(traffic.touched, self._stopping, self._found_a_bug)
         parts = Parts(
             self.fleet,
@@ -120,6 +127,7 @@ class Program:
             self.logs,
             self.bus,
             self.activate_profile,
+            self.upkeep,
         )
         self.reloader = Reloader(options.config, options.config_dir, loaded, parts)
         self._hardware: Mapping[str, Any] | None = None
@@ -147,6 +155,7 @@ class Program:
         """Serve on these sockets until a signal comes; `ready` is called when connections are taken."""
         loop = asyncio.get_running_loop()
         self.logs.attach(loop)
+        loop.set_exception_handler(self.upkeep.loop_failed)
         logging.getLogger().addHandler(handler := LoggingHandler(self.logs))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._asked_to_stop)
@@ -159,11 +168,11 @@ class Program:
                 fleet = tasks.create_task(self.fleet.run(), name="fleet")
                 bugs = tasks.create_task(self._end_on_a_bug(), name="bugs")
                 others = [
-                    tasks.create_task(self.observers.monitor.run(), name="monitor"),
-                    tasks.create_task(self.reloader.run(), name="reload"),
+                    self._keep(tasks, "performance", self.observers.monitor.run),
+                    self._keep(tasks, "reload", self.reloader.run),
                 ]
                 if self._changes is not None:
-                    others.append(tasks.create_task(self._watch(self._changes), name="watch"))
+                    others.append(self._keep(tasks, "watch", partial(self._watch, self._changes)))
                 await self._listener.listen(list(sockets))
                 self._greet()
                 _settle()
@@ -185,6 +194,11 @@ class Program:
             logging.getLogger().removeHandler(handler)
             self.logs.close()
         return 0
+
+    def _keep(
+        self, tasks: asyncio.TaskGroup, part: str, run: Callable[[], Coroutine[Any, Any, None]]
+    ) -> asyncio.Task[None]:
+        return tasks.create_task(self.upkeep.keep(part, run), name=part)
 
     def stop(self) -> None:
         """Begin the shutdown, as SIGTERM does."""
@@ -247,9 +261,12 @@ class Program:
             self._bug.set_result(bug)
 
     async def _end_on_a_bug(self) -> None:
-        """Children first: the task group ends the fleet, and nobody goes on with a state that is wrong."""
+        """Of the scheduler, when it could not begin afresh.
+
+        Children first: the task group ends the fleet, and nobody goes on with a state that is wrong.
+        """
         bug = await self._bug
-        self.logs.log(logging.ERROR, f"the scheduler has failed, everything ends: {bug!r}")
+        self.logs.log(logging.ERROR, f"the scheduler cannot begin afresh, everything ends: {bug!r}")
         raise bug
 
     # Beside it
@@ -260,29 +277,30 @@ class Program:
 
     async def _preload(self) -> None:
         models = [ModelId(name) for name in self._config.hooks.on_startup.preload]
-        await preload(models, self.dispatcher, self.bus, self.logs.log)
+        with self.upkeep.guard("preload"):
+            await preload(models, self.dispatcher, self.bus, self.logs.log)
 
     def _detect_hardware(self) -> None:
         """In a thread that nobody waits for: a driver that hangs must hold up neither start nor end."""
         loop = asyncio.get_running_loop()
 
         def look() -> None:
-            found = detect(self._build.version, tools=self._tools)
-            with suppress(RuntimeError):  # the loop is gone, and with it everybody who might ask
-                loop.call_soon_threadsafe(setattr, self, "_hardware", found)
+            with self.upkeep.guard("hardware"):
+                found = detect(self._build.version, tools=self._tools)
+                with suppress(RuntimeError):  # the loop is gone, and with it everybody who might ask
+                    loop.call_soon_threadsafe(setattr, self, "_hardware", found)
 
         threading.Thread(target=look, name="hardware", daemon=True).start()
 
-    def _ledger(self) -> Ledger | None:
+    def _ledger(self) -> Ledger:
         """The processes that a killed predecessor left are ended before any new one starts."""
+        ledger = Ledger(state_directory())
         try:
-            ledger = Ledger(state_directory())
             for line in ledger.sweep():
                 self.logs.log(logging.WARNING, line)
         except OSError as error:
-            message = f"no ledger of processes, leftovers of a crash will not be found: {error}"
+            message = f"leftovers of a crash cannot be looked for: {error}"
             self.logs.log(logging.WARNING, message)
-            return None
         return ledger
 
     def _greet(self) -> None:
@@ -351,6 +369,7 @@ class Program:
             reload=self.reloader.reload,
             build=build,
             clock=clock,
+            upkeep=self.upkeep,
         )
 
     async def _load(self, model: ModelId) -> None:

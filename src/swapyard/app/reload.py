@@ -30,8 +30,9 @@ from swapyard.proxy.generation import Generation
 from swapyard.proxy.serve import DataPlane
 from swapyard.scheduling.policy import Policy
 from swapyard.types import ModelId, State
+from swapyard.upkeep import Upkeep
 
-log = logging.getLogger(__name__)
+PART = "reload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Parts:
     logs: Logs
     bus: Bus
     activate_profile: Callable[[str | None], None]
+    upkeep: Upkeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,10 @@ class Reloader:
                     self._wished.clear()
                     answered, self._asked = self._asked, []
                     self._parts.logs.log(logging.INFO, f"reloading the configuration: {self._why}")
-                    _tell(answered, await self._reload(beside))
+                    with self._parts.upkeep.guard(PART) as guarded:
+                        _tell(answered, await self._reload(beside))
+                    if guarded.failed:
+                        _tell(answered, Reloaded(problems=("internal error; the log has the details",)))
         finally:
             _tell([*answered, *self._asked], Reloaded(problems=("the program is shutting down",)))
 
@@ -136,7 +141,7 @@ class Reloader:
             return (str(error),)
         except Exception as error:
             # A bug that a configuration brings to light must not end a program that runs well without it.
-            log.exception("a bug in the preparation of a reload")
+            self._parts.upkeep.failed(PART, error)
             return (f"internal error: {error!r}",)
         return Prepared(loaded, changes, policy, specs, now, store)
 
@@ -158,9 +163,10 @@ class Reloader:
     async def _preload(self, changes: Changes) -> None:
         """Only what the change added, and only beside what runs by then."""
         parts, config = self._parts, self._loaded.config
-        for model in config.hooks.on_startup.preload:
-            if model in changes.added and self._fits(config, ModelId(model)):
-                await preload([ModelId(model)], parts.dispatcher, parts.bus, parts.logs.log)
+        with parts.upkeep.guard("preload"):
+            for model in config.hooks.on_startup.preload:
+                if model in changes.added and self._fits(config, ModelId(model)):
+                    await preload([ModelId(model)], parts.dispatcher, parts.bus, parts.logs.log)
 
     def _fits(self, config: Config, model: ModelId) -> bool:
         statuses = self._parts.fleet.statuses()

@@ -10,6 +10,7 @@ from swapyard.dispatcher import Dispatcher
 from swapyard.notices import WaitingChanged
 from swapyard.observe.yard import Yard
 from swapyard.types import ModelId
+from swapyard.upkeep import Upkeep
 
 PERIOD = 0.1
 """Seconds between two looks at a model whose counters move."""
@@ -18,7 +19,8 @@ PERIOD = 0.1
 class Traffic:
     """`touched` costs the request path a set operation; the look comes later, for many at once."""
 
-    def __init__(self, dispatcher: Dispatcher, yard: Yard, bus: Bus) -> None:
+    def __init__(self, dispatcher: Dispatcher, yard: Yard, bus: Bus, upkeep: Upkeep) -> None:
+        self._upkeep = upkeep
         self._dispatcher = dispatcher
         self._yard = yard
         self._bus = bus
@@ -35,14 +37,18 @@ class Traffic:
         self._timer = None
         moved, self._moved = self._moved, set()
         now = time.time()
-        scheduler = self._dispatcher.scheduler
         for model in moved:
-            waiting, in_flight = scheduler.waiting(model), scheduler.in_flight(model)
-            reason = next(iter(self._dispatcher.waiting_reasons(model)), "") if waiting else ""
-            self._yard.load(model, in_flight, waiting, reason, now)
-            if self._waiting.get(model, 0) != waiting:
-                if waiting:
-                    self._waiting[model] = waiting
-                else:
-                    del self._waiting[model]
-                self._bus.publish(WaitingChanged(model, waiting, reason))
+            with self._upkeep.guard("traffic"):
+                self._look_at(model, now)
+
+    def _look_at(self, model: ModelId, now: float) -> None:
+        scheduler = self._dispatcher.scheduler
+        waiting, in_flight = scheduler.waiting(model), scheduler.in_flight(model)
+        reason = next(iter(self._dispatcher.waiting_reasons(model)), "") if waiting else ""
+        self._yard.load(model, in_flight, waiting, reason, now)
+        if self._waiting.get(model, 0) != waiting:
+            if waiting:
+                self._waiting[model] = waiting
+            else:
+                del self._waiting[model]
+            self._bus.publish(WaitingChanged(model, waiting, reason))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,6 @@ class Snapshot:
 
 
 Looks = tuple[Snapshot, Snapshot]
-Look = Callable[[], Looks]
 
 
 def look_at_file(path: Path, on_error: OnError) -> Snapshot:
@@ -67,31 +66,42 @@ def _ignore(_: OSError) -> None:
     return None
 
 
-def watch(
-    main: Path | None, directory: Path | None, interval: float = INTERVAL, on_error: OnError = _ignore
-) -> AsyncGenerator[None, None]:
-    """Yield whenever the main file or the directory changed since the call.
+class FileWatch:
+    """Yields whenever the main file or the directory changed since construction.
 
-    The call itself takes the first look: call before loading, so that no change in between is missed.  A
-    change made while the consumer is busy is noticed at the next look.  `on_error` hears of files that are
-    there but cannot be looked at (such a file counts as missing), in another thread.
+    The first look is taken at once: make it before loading, so that no change in between is missed.  A change
+    made while the consumer is busy is noticed at the next look.  `on_error` hears of files that are there but
+    cannot be looked at (such a file counts as missing), in another thread.  After an exception it can be
+    asked again, and has missed nothing.
     """
 
-    def look() -> Looks:
+    def __init__(
+        self,
+        main: Path | None,
+        directory: Path | None,
+        interval: float = INTERVAL,
+        on_error: OnError = _ignore,
+    ) -> None:
+        self._main = main
+        self._directory = directory
+        self._interval = interval
+        self._on_error = on_error
+        self._seen = self._look()
+
+    def __aiter__(self) -> FileWatch:
+        return self
+
+    async def __anext__(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            # In a thread, because a look at a network file system may take long.
+            now = await asyncio.to_thread(self._look)
+            seen, self._seen = self._seen, now
+            if any(new.is_news(old) for new, old in zip(now, seen, strict=True)):
+                return
+
+    def _look(self) -> Looks:
         return (
-            look_at_file(main, on_error) if main else Snapshot(),
-            look_at_directory(directory, on_error) if directory else Snapshot(),
+            look_at_file(self._main, self._on_error) if self._main else Snapshot(),
+            look_at_directory(self._directory, self._on_error) if self._directory else Snapshot(),
         )
-
-    return _changes(look, look(), interval)
-
-
-async def _changes(look: Look, seen: Looks, interval: float) -> AsyncGenerator[None, None]:
-    while True:
-        await asyncio.sleep(interval)
-        # In a thread, because a look at a network file system may take long.
-        now = await asyncio.to_thread(look)
-        is_news = any(new.is_news(old) for new, old in zip(now, seen, strict=True))
-        seen = now
-        if is_news:
-            yield

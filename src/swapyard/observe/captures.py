@@ -8,10 +8,14 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from swapyard.observe.allowance import Allowance
 from swapyard.observe.capture_codec import Capture, from_cbor, to_cbor
 from swapyard.observe.shelf import Shelf, unlink
+from swapyard.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
+
+PART = "captures"
 
 MEBIBYTE = 1024 * 1024
 DEFAULT_BUDGET_BYTES = 5 * MEBIBYTE
@@ -19,7 +23,12 @@ DEFAULT_BUDGET_BYTES = 5 * MEBIBYTE
 WAITING_LIMIT_BYTES = 8 * MEBIBYTE
 """Plain captures that may wait for being packed, if the budget is not small; beyond that the oldest go."""
 
-_PLAIN_LIMIT_BYTES = 64 * MEBIBYTE
+UNDER_WAY_LIMIT_BYTES = 24 * MEBIBYTE
+"""Bodies that are held for captures before those can wait: of requests until they have ended, of replies
+until they are complete."""
+
+_PLAIN_LIMIT_BYTES = 16 * MEBIBYTE
+"""The largest body worth holding for a small budget; to pack it takes about three times its size."""
 
 
 class Draft(Protocol):
@@ -41,13 +50,16 @@ class Captures:
     it has time.  A capture can be read as soon as it is offered.
     """
 
-    def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
+    def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES, upkeep: Upkeep | None = None) -> None:
+        self._upkeep = upkeep or Upkeep()
         self._lock = threading.Lock()
         self._shelf = Shelf(max(budget_bytes, 0))
         self._waiting: OrderedDict[int, Draft] = OrderedDict()
         self._waiting_bytes = 0
         # The largest body worth holding for a capture; 0 when captures are off.
         self.plain_limit_bytes = _plain_limit_bytes(budget_bytes)
+        # Counts what is held for captures before it is offered here.
+        self.under_way = Allowance(max(UNDER_WAY_LIMIT_BYTES, self.plain_limit_bytes))
         # Captures given up because they came faster than they could be packed.
         self.dropped = 0
 
@@ -56,6 +68,7 @@ class Captures:
         with self._lock:
             self._shelf.resize(max(budget_bytes, 0))
             self.plain_limit_bytes = _plain_limit_bytes(budget_bytes)
+            self.under_way.limit_bytes = max(UNDER_WAY_LIMIT_BYTES, self.plain_limit_bytes)
             if budget_bytes <= 0:
                 self._waiting.clear()
                 self._waiting_bytes = 0
@@ -82,21 +95,30 @@ class Captures:
             if not self._waiting:
                 return False
             activity_id, draft = next(iter(self._waiting.items()))
-        plain = request = b""
         try:
-            capture = draft.draw_up()
-            plain = to_cbor(capture)
-            request = capture.req_path.encode() + b"\n" + (capture.req_body or b"")
-        except Exception:
-            # One that cannot be stored is our bug, and must not come up again and again.
-            log.exception("capture %d cannot be stored", activity_id)
-        with self._lock:
-            if self._waiting.pop(activity_id, None) is None:
-                return True
-            self._waiting_bytes -= draft.size_bytes
-            if plain and not self._shelf.put(activity_id, plain, request):
-                log.warning("capture %d is larger than the capture buffer and is not kept", activity_id)
+            self._pack(activity_id, draft)
+        except MemoryError:
+            self.dropped += 1
+            self._upkeep.mark_down(PART, "out of memory", "captures are dropped until there is some")
+        except Exception as error:
+            self.dropped += 1
+            self._upkeep.failed(PART, error)
+        else:
+            self._upkeep.mark_up(PART)
+        finally:
+            # Also one that cannot be stored: it must not come up again and again.
+            with self._lock:
+                if self._waiting.pop(activity_id, None) is not None:
+                    self._waiting_bytes -= draft.size_bytes
         return True
+
+    def _pack(self, activity_id: int, draft: Draft) -> None:
+        capture = draft.draw_up()
+        plain = to_cbor(capture)
+        request = capture.req_path.encode() + b"\n" + (capture.req_body or b"")
+        with self._lock:
+            if activity_id in self._waiting and not self._shelf.put(activity_id, plain, request):
+                log.warning("capture %d is larger than the capture buffer and is not kept", activity_id)
 
     def has(self, ids: Iterable[int]) -> set[int]:
         """Those of the ids that have a capture right now."""
@@ -119,4 +141,4 @@ class Captures:
 
 
 def _plain_limit_bytes(budget_bytes: int) -> int:
-    return max(budget_bytes, min(4 * budget_bytes, _PLAIN_LIMIT_BYTES), 0)
+    return max(min(4 * budget_bytes, _PLAIN_LIMIT_BYTES), budget_bytes // 4, 0)

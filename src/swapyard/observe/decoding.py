@@ -24,6 +24,10 @@ WINDOW_LIMIT_BYTES = 8 * 1024 * 1024
 """Largest zstd window; RFC 8878 asks decoders to support this much and lets them refuse more."""
 
 
+ZLIB_BYTES = 64 * 1024
+"""What a decoder holds besides a large window.  Source: zlib.h, 32 KiB and about 7 KiB, and buffers."""
+
+
 class DecodingError(SwapyardError):
     """A reply is not what its Content-Encoding says."""
 
@@ -52,6 +56,41 @@ def decoder_for(content_encoding: str) -> Decoder | None:
     for make in reversed(makers[:-1]):
         decoder = _Chained(decoder, _Guarded(make()))
     return decoder
+
+
+def memory_of(content_encoding: str, start: bytes) -> int:
+    """About the bytes that decoding a reply with this start holds; most of it is the window it asks for."""
+    names = [name.strip().lower() for name in content_encoding.split(",")]
+    names = [name for name in names if name in _MAKERS]
+    # Only the outermost coding can be seen.
+    inner_bytes = WINDOW_LIMIT_BYTES * (len(names) - 1)
+    match names[-1:]:
+        case ["zstd"]:
+            return inner_bytes + _zstd_window(start)
+        case ["br"]:
+            return inner_bytes + _brotli_window(start)
+        case _:
+            return inner_bytes + ZLIB_BYTES
+
+
+def _zstd_window(start: bytes) -> int:
+    try:
+        parameters = zstandard.get_frame_parameters(start)
+    except zstandard.ZstdError:
+        return WINDOW_LIMIT_BYTES  # too short to tell
+    return min(int(parameters.window_size), WINDOW_LIMIT_BYTES) + ZLIB_BYTES
+
+
+def _brotli_window(start: bytes) -> int:
+    """WBITS of the first byte.  Source: RFC 7932, 9.1."""
+    first = start[0]
+    if not first & 1:
+        bits = 16
+    elif first >> 1 & 7:
+        bits = 17 + (first >> 1 & 7)
+    else:
+        bits = 17 if not first >> 4 & 7 else 8 + (first >> 4 & 7)
+    return (1 << bits) + ZLIB_BYTES
 
 
 class _Zlib:

@@ -18,6 +18,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 SEGMENT_BYTES = 32 * 1024
 """Body bytes that gather before they are handed to the observing thread."""
 
+CHUNK_BYTES = 48
+"""What a chunk that waits holds in memory besides its bytes (CPython: the object's head and its place)."""
+
 _LOOK_BYTES = 2048
 """How far into a chunk the first token is looked for."""
 
@@ -239,6 +242,15 @@ class Exchange:
         self.response_bytes += size
         if self.metered:
             self.chunks.append(chunk)
-            self.chunks_bytes += size
+            self.chunks_bytes += size + CHUNK_BYTES
             if self.chunks_bytes >= SEGMENT_BYTES:
                 self.hooks.hand_over(self)
+
+    def head_bytes(self) -> int:
+        """What the headers of request and answer hold in memory, about."""
+        size_bytes = 0
+        for name, value in self.request_headers:
+            size_bytes += len(name) + len(value)
+        for name, value in self.response_headers:
+            size_bytes += len(name) + len(value)
+        return size_bytes

@@ -103,9 +103,8 @@ class InflightList:
     def _upsert(self, exchange: Exchange) -> None:
         if self._may_tell():
             standing = self._known[exchange.id] = _Standing(exchange.response_bytes, *exchange.standing)
-            self._publish(
-                InflightChanged({"operation": "upsert", "request": self._entry(exchange, standing)})
-            )
+            payload = {"operation": "upsert", "request": self._entry(exchange, standing)}
+            self._publish(InflightChanged(payload, exchange.head_bytes()))
 
     def _may_tell(self) -> bool:
         if not self._watched():
@@ -134,7 +133,8 @@ class InflightList:
         if self._overflown:
             self._overflown = False
             self._known = standings
-            self._publish(InflightChanged(self.snapshot()))
+            size_bytes = sum(exchange.head_bytes() for exchange in self._exchanges.values())
+            self._publish(InflightChanged(self.snapshot(), size_bytes))
         else:
             for exchange in list(self._exchanges.values()):
                 if standings[exchange.id] != self._known.get(exchange.id):

@@ -19,6 +19,7 @@ from swapyard.observe import log_lines, log_times
 from swapyard.observe.ring import ByteRing
 from swapyard.observe.stdout import StdoutWriter, dropped_mark
 from swapyard.types import ModelId
+from swapyard.upkeep import Upkeep
 
 HISTORY_BYTES = 100 * 1024
 
@@ -121,13 +122,14 @@ class Logs:
         publish: Callable[[LogWritten], None],
         *,
         clock_ns: Callable[[], int] = time.time_ns,
+        upkeep: Upkeep | None = None,
     ) -> None:
         self.configure(level, time_format)
         self._combines = {
             Source.PROXY: to_stdout in ("proxy", "both"),
             Source.UPSTREAM: to_stdout in ("upstream", "both"),
         }
-        self._stdout = StdoutWriter(stdout)
+        self._stdout = StdoutWriter(stdout, upkeep=upkeep)
         self._publish = publish
         self._clock_ns = clock_ns
         self._logs: dict[Source | ModelId, _Log] = {source: _Log() for source in Source}

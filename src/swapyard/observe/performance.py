@@ -16,6 +16,7 @@ from swapyard.observe.model_memory import ModelMemory, ProcessMemory, model_memo
 from swapyard.observe.sampling import Log, Sampling
 from swapyard.observe.system import SystemSample, read_system
 from swapyard.types import ModelId
+from swapyard.upkeep import Upkeep
 
 SHORTEST_EVERY = 0.1
 _JOIN_TIMEOUT = 2.0
@@ -40,7 +41,9 @@ class Monitor:
         make_sources: Callable[[float], list[Source]] = sources,
         read_system: Callable[[], SystemSample] = read_system,
         process_memory: ProcessMemory | None = None,
+        upkeep: Upkeep | None = None,
     ) -> None:
+        self._upkeep = upkeep or Upkeep()
         self._every = max(SHORTEST_EVERY, every)
         self._disabled = disabled
         self._log = log
@@ -124,6 +127,7 @@ class Monitor:
             self._log,
             self._changed,
             self._measure_running,
+            self._upkeep,
         )
         self._sampling.start()
 

@@ -12,6 +12,7 @@ from swapyard.observe.gpu.readings import MIB
 from swapyard.observe.model_memory import ModelMemory
 from swapyard.observe.system import SystemSample
 from swapyard.types import ModelId
+from swapyard.upkeep import Upkeep
 
 _WAIT_BOUNDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _LOAD_BOUNDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
@@ -83,7 +84,9 @@ class Metrics:
         system: Callable[[], SystemSample | None] = lambda: None,
         gpus: Callable[[], list[Sample]] = list,
         lost: Callable[[], Lost | None] = lambda: None,
+        upkeep: Upkeep | None = None,
     ) -> None:
+        self._upkeep = upkeep or Upkeep()
         self._in_flight = in_flight
         self._waiting = waiting
         self._memory = memory
@@ -154,6 +157,7 @@ class Metrics:
         self._write_present(page)
         if (lost := self._lost()) is not None:
             _write_lost(page, lost)
+        self._write_upkeep(page)
         return page.content()
 
     def _write_traffic(self, page: Exposition) -> None:
@@ -204,6 +208,20 @@ class Metrics:
             "counter",
             "Loads after the model's process had ended by itself",
             ((_model(name), traffic.restarts) for name, traffic in models),
+        )
+
+    def _write_upkeep(self, page: Exposition) -> None:
+        page.family(
+            "swapyard_internal_errors_total",
+            "counter",
+            "Unforeseen errors, each of them a bug, by the part that went on without what failed",
+            (((("part", part),), count) for part, count in sorted(self._upkeep.errors().items())),
+        )
+        page.family(
+            "swapyard_part_down",
+            "gauge",
+            "1 for each part that does not work right now",
+            (((("part", part),), 1) for part in sorted(self._upkeep.down())),
         )
 
     def _write_present(self, page: Exposition) -> None:

@@ -20,11 +20,9 @@ from swapyard.observe.parts import Parts
 from swapyard.observe.prometheus import Lost
 from swapyard.observe.store import ActivityStore
 from swapyard.observe.writer import Segment, Turn, Writer
+from swapyard.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
-
-REQUEST_BODIES_LIMIT_BYTES = 128 * 1024 * 1024
-"""Request bodies held for captures while their requests are under way, all together."""
 
 _ANNOUNCED_AT_ONCE = 64
 
@@ -48,6 +46,7 @@ class Recorder:
         session_headers: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        upkeep: Upkeep | None = None,
     ) -> None:
         """`watched` says whether anybody would get an InflightChanged notice; unwatched ones are not made.
 
@@ -68,12 +67,16 @@ class Recorder:
         self._recorded = recorded
         self._clock = clock
         self._wall_clock = wall_clock
-        self._writer = Writer(store, captures, committed=self._committed, wall_clock=wall_clock)
+        self._upkeep = upkeep or Upkeep()
+        self._writer = Writer(
+            store, captures, committed=self._committed, wall_clock=wall_clock, upkeep=self._upkeep
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ids = itertools.count(1)
         # Tells requests of different runs apart; random, because two may run side by side.
         self._run_id = secrets.token_hex(4)
-        self._request_bodies_bytes = 0
+        # Captures that there will not be, because too many bodies are held for others.
+        self._dropped = 0
         self._hooks = Hooks(
             clock=clock,
             moved=self.inflight.moved,
@@ -154,8 +157,6 @@ class Recorder:
         exchange.error = error
         exchange.cancel = None
         self.inflight.end(exchange)
-        if exchange.request_body is not None:
-            self._request_bodies_bytes -= len(exchange.request_body)
         if exchange.metered:
             self._hand_over_last(exchange)
 
@@ -185,7 +186,11 @@ class Recorder:
 
     def lost(self) -> Lost:
         """What observing had to give up so far."""
-        return Lost(self._writer.lost_rows, self.captures.dropped, self._writer.lost_bytes)
+        return Lost(
+            self._writer.lost_rows,
+            self.captures.dropped + self._dropped + self._writer.dropped_captures,
+            self._writer.lost_bytes,
+        )
 
     def _hand_over(self, exchange: Exchange) -> None:
         chunks, size_bytes = exchange.chunks, exchange.chunks_bytes
@@ -195,18 +200,20 @@ class Recorder:
 
     def _hand_over_last(self, exchange: Exchange) -> None:
         chunks, exchange.chunks = exchange.chunks, []
-        size_bytes = exchange.chunks_bytes + len(exchange.request_body or b"")
+        size_bytes = exchange.chunks_bytes + exchange.head_bytes()
         self._writer.submit(Segment(exchange, chunks, size_bytes, exchange.has_gap, last=True))
 
     def _keep_request_body(self, exchange: Exchange, body: bytes) -> None:
         limit = self.captures.plain_limit_bytes
         if not limit or exchange.request_body is not None:
             return
-        if len(body) > limit or self._request_bodies_bytes + len(body) > REQUEST_BODIES_LIMIT_BYTES:
+        if len(body) > limit:
             exchange.request_body_lost = True
-            return
-        exchange.request_body = body
-        self._request_bodies_bytes += len(body)
+        elif not self.captures.under_way.take(len(body)):
+            exchange.request_body_lost = True
+            self._dropped += 1
+        else:
+            exchange.request_body = body
 
     async def _turn(self, store: ActivityStore | None) -> ActivityStore:
         loop = asyncio.get_running_loop()
@@ -231,7 +238,8 @@ class Recorder:
 
     def _announce(self, rows: list[ActivityRow]) -> None:
         if self._recorded is not None:
-            self._recorded(rows)
+            with self._upkeep.guard("counters"):
+                self._recorded(rows)
         # Watchers read the log again on any of these; thousands at once would say no more.
         for row in rows[-_ANNOUNCED_AT_ONCE:]:
             self._publish(ActivityRecorded(row.id))

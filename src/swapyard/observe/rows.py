@@ -7,6 +7,9 @@ from swapyard.observe.exchange import Exchange
 from swapyard.observe.reply import shortened
 from swapyard.observe.tokens import NOTHING, Tokens
 
+TEXT_LIMIT = 1024
+"""Characters of a text that are kept in a row: a client or an upstream may send a megabyte of each."""
+
 
 def row_of(exchange: Exchange, tokens: Tokens, error: str, session: str = "") -> ActivityRow:
     """The row of an exchange that has ended; it gets its id when it is stored.
@@ -46,7 +49,8 @@ def row_of(exchange: Exchange, tokens: Tokens, error: str, session: str = "") ->
 
 
 def _clean(text: str) -> str:
-    """Text that every database and JSON reader takes: no halves of surrogate pairs."""
+    """Text that every database and JSON reader takes, and of bounded length: no halves of surrogate pairs."""
+    text = text[:TEXT_LIMIT]
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 

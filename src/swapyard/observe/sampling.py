@@ -15,6 +15,9 @@ from swapyard.observe.gpu.cards import Cards, Sample
 from swapyard.observe.gpu.readings import Reading, Source, SourceFailedError, SourceMissingError
 from swapyard.observe.ring import Ring
 from swapyard.observe.system import SystemSample
+from swapyard.upkeep import Upkeep
+
+PART = "performance"
 
 Log = Callable[[int, str], None]
 
@@ -44,7 +47,9 @@ class Sampling:
         log: Log,
         changed: Callable[[SystemSample | list[Sample]], None],
         measure: Callable[[], None] = lambda: None,
+        upkeep: Upkeep | None = None,
     ) -> None:
+        self._upkeep = upkeep or Upkeep()
         self._every = every
         self._sources = sources
         self._read_system = read_system
@@ -62,12 +67,15 @@ class Sampling:
         self._first_round: dict[int, tuple[list[Reading], float, float]] | None = {}
         self._began = time.monotonic()
         self._threads = [
-            threading.Thread(target=self._watch_system, name="system samples", daemon=True),
-            threading.Thread(target=self._watch_models, name="model memory", daemon=True),
+            self._thread("system samples", self._watch_system),
+            self._thread("model memory", self._watch_models),
         ]
         for rank, source in enumerate(sources):
-            target = _Poll(self, rank, source).run
-            self._threads.append(threading.Thread(target=target, name=source.name, daemon=True))
+            self._threads.append(self._thread(source.name, _Poll(self, rank, source).run))
+
+    def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
+        arguments = (f"{PART}, {name}", run, self._stopped)
+        return threading.Thread(target=self._upkeep.keep_thread, args=arguments, name=name, daemon=True)
 
     @property
     def every(self) -> float:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import selectors
 import threading
 from collections import deque
 from io import RawIOBase
 from typing import BinaryIO, cast
+
+from swapyard.upkeep import Upkeep
+
+PART = "standard output"
 
 WAITING_LIMIT_BYTES = 1 << 20
 """What may wait for a slow reader before chunks are dropped."""
@@ -18,6 +23,12 @@ event loop more than the line."""
 
 GATHER_LIMIT_BYTES = 64 * 1024
 """What does not wait for the rest of that time."""
+
+RETRY_PERIOD = 1.0
+"""Seconds until a file on a full disk is tried again."""
+
+PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EFBIG, errno.EROFS})
+"""Errors after which writing may work again: somebody makes room."""
 
 
 def dropped_mark(lost_bytes: int) -> bytes:
@@ -32,7 +43,11 @@ class StdoutWriter:
     the interpreter abort at exit, where that buffer is flushed.
     """
 
-    def __init__(self, stdout: BinaryIO, limit_bytes: int = WAITING_LIMIT_BYTES) -> None:
+    def __init__(
+        self, stdout: BinaryIO, limit_bytes: int = WAITING_LIMIT_BYTES, upkeep: Upkeep | None = None
+    ) -> None:
+        self._upkeep = upkeep or Upkeep()
+        self._closed = threading.Event()
         with contextlib.suppress(OSError):
             stdout.flush()
         self._raw = cast(RawIOBase, getattr(stdout, "raw", stdout))
@@ -41,6 +56,8 @@ class StdoutWriter:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._lost_bytes = 0
+        # Of what is being written: bytes that are lost if it fails, those that a mark stands for included.
+        self._in_hand_bytes = 0
         # Nothing waits, and the thread sleeps until something does.
         self._idle = False
         self._closing = False
@@ -58,7 +75,9 @@ class StdoutWriter:
             self._waiting.append(data)
             self._waiting_bytes += len(data)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="stdout", daemon=True)
+                arguments = (PART, self._run, self._closed)
+                keep = self._upkeep.keep_thread
+                self._thread = threading.Thread(target=keep, args=arguments, name="stdout", daemon=True)
                 self._thread.start()
             if self._idle or self._waiting_bytes >= GATHER_LIMIT_BYTES:
                 self._changed.notify()
@@ -68,6 +87,7 @@ class StdoutWriter:
         with self._changed:
             self._closing = True
             self._changed.notify()
+        self._closed.set()
         if self._thread is not None:
             self._thread.join(timeout)
 
@@ -75,12 +95,25 @@ class StdoutWriter:
         while (data := self._take()) is not None:
             try:
                 self._write_all(data)
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno in PASSING:
+                    self._upkeep.mark_down(
+                        PART, str(error.strerror), "lines are dropped, the histories have them"
+                    )
+                    with self._changed:
+                        # What waits goes as well, so that the mark stands where the gap is.
+                        self._lost_bytes += self._in_hand_bytes + self._waiting_bytes
+                        self._waiting.clear()
+                        self._waiting_bytes = 0
+                    if self._closed.wait(RETRY_PERIOD):
+                        return
+                    continue
                 # Nobody reads any more (closed pipe, closed file): the histories still have everything.
                 with self._changed:
                     self._broken = True
                     self._waiting.clear()
                 return
+            self._upkeep.mark_up(PART)
             with self._changed:
                 self._changed.wait_for(self._is_enough, GATHER)
 
@@ -92,13 +125,14 @@ class StdoutWriter:
                 self._changed.wait()
             self._idle = False
             if self._lost_bytes and not self._waiting:
-                self._lost_bytes, lost = 0, self._lost_bytes
-                return dropped_mark(lost)
+                self._lost_bytes, self._in_hand_bytes = 0, self._lost_bytes
+                return dropped_mark(self._in_hand_bytes)
             if not self._waiting:
                 return None
             data = b"".join(self._waiting)
             self._waiting.clear()
             self._waiting_bytes = 0
+            self._in_hand_bytes = len(data)
             return data
 
     def _is_enough(self) -> bool:

@@ -70,6 +70,9 @@ class ActivityStore:
         self._clock = clock
         # Statistics that took long, by model: when they stop being good enough, and what they were.
         self._known: dict[str, tuple[float, dict[str, Any]]] = {}
+        # Of a file: which one is open, and whether it has to be opened again.
+        self._file = _file_at(path)
+        self._is_lost = False
 
     @classmethod
     def open(
@@ -89,17 +92,8 @@ class ActivityStore:
             only = _MemoryConnection()
             prepare(only.sqlite)
             return cls(only, only, only, Retention(rows=rows), None, clock)
-        opened: list[_Connection] = []
-        try:
-            opened.append(_Connection(str(path)))
-            _use_wal(opened[0].sqlite)
-            prepare(opened[0].sqlite)
-            opened += [_Connection(str(path)), _Connection(str(path))]
-        except (sqlite3.Error, StoreError) as error:
-            for connection in opened:
-                connection.close()
-            raise StoreError(f"{path}: {error}") from error
-        return cls(opened[0], opened[1], opened[2], retention or Retention(), path, clock)
+        writer, pages, figures = _connections(path)
+        return cls(writer, pages, figures, retention or Retention(), path, clock)
 
     def set_retention(self, *, rows_in_memory: int, retention: Retention | None) -> None:
         """Take over changed limits; they apply from the next `prune` on."""
@@ -112,13 +106,17 @@ class ActivityStore:
     def add(self, rows: Sequence[ActivityRow]) -> None:
         """Give these rows their ids, in order, and commit them: in a file at once, in one transaction.
 
-        Ids follow the greatest one ever used in this database, by whomever.  Raises sqlite3.Error.
+        Ids follow the greatest one ever used in this database, by whomever.  Raises StoreError when the log
+        cannot be written now; a file that has gone or is broken is then opened again with the next attempt.
         """
-        self._writer.add(rows, self._retention.rows)
+        with self._translated(mends=True):
+            if self._is_lost or self._has_moved():
+                self._reopen()
+            self._writer.add(rows, self._retention.rows)
 
     def prune(self, now_at: float) -> None:
         """Delete what the retention no longer covers; `now_at` is the wall clock's seconds."""
-        with self._writer.transaction("BEGIN IMMEDIATE") as database:
+        with self._translated(), self._writer.transaction("BEGIN IMMEDIATE") as database:
             if self._retention.rows is not None:
                 _delete_up_to(database, _greatest_id(database) - self._retention.rows)
             if self._retention.age is not None:
@@ -134,7 +132,7 @@ class ActivityStore:
         order = f"{SORT_COLUMNS[query.sort]} {direction}"
         if query.sort != "id":
             order += f", id {direction}"
-        with self._pages.transaction("BEGIN") as database:
+        with self._translated(), self._pages.transaction("BEGIN") as database:
             (total,) = database.execute(f"SELECT count(*) {FROM} WHERE {where}", values).fetchone()
             found = database.execute(
                 f"SELECT {COLUMNS} {FROM} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
@@ -156,7 +154,7 @@ class ActivityStore:
         Of millions of rows they take seconds, and watchers ask every second: what took long is
         given again for ten times as long as it took.
         """
-        with self._figures.transaction("BEGIN") as database:
+        with self._translated(), self._figures.transaction("BEGIN") as database:
             began = self._clock()
             good_until, known = self._known.get(model, (0.0, {}))
             if began < good_until:
@@ -172,6 +170,33 @@ class ActivityStore:
         """Close the database; a file is then complete without its -wal."""
         for connection in (self._figures, self._pages, self._writer):
             connection.close()
+
+    def _has_moved(self) -> bool:
+        """Whether the file that is open is not the one of that name any more: SQLite would not notice."""
+        return self.path is not None and _file_at(self.path) != self._file
+
+    def _reopen(self) -> None:
+        """Open the file again, or make it anew; what was open is closed before, for it would take its
+        successor's -wal along.  Raises StoreError."""
+        assert self.path is not None
+        self._is_lost = True
+        self.close()
+        self._writer, self._pages, self._figures = _connections(self.path)
+        self._file = _file_at(self.path)
+        self._known.clear()
+        self._is_lost = False
+
+    @contextmanager
+    def _translated(self, *, mends: bool = False) -> Iterator[None]:
+        """What is wrong with the file or its disk becomes StoreError; a wrong statement or value is a bug."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not _is_about_the_file(error):
+                raise
+            if mends and self.path is not None and not _passes_by_itself(error):
+                self._is_lost = True
+            raise StoreError(f"{self.path or 'in memory'}: {error}") from error
 
 
 class _Connection:
@@ -245,6 +270,44 @@ class _MemoryConnection(_Connection):
             _insert(self.sqlite, rows)
             if rows and self._limit is not None:
                 _delete_up_to(self.sqlite, self._last_id - self._limit)
+
+
+def _connections(path: Path) -> tuple[_Connection, _Connection, _Connection]:
+    """A writer, and two readers beside it.  Raises StoreError, with nothing left open."""
+    opened: list[_Connection] = []
+    try:
+        opened.append(_Connection(str(path)))
+        _use_wal(opened[0].sqlite)
+        prepare(opened[0].sqlite)
+        opened += [_Connection(str(path)), _Connection(str(path))]
+    except (sqlite3.Error, StoreError) as error:
+        for connection in opened:
+            connection.close()
+        raise StoreError(f"{path}: {error}") from error
+    return opened[0], opened[1], opened[2]
+
+
+def _file_at(path: Path | None) -> tuple[int, int] | None:
+    """What tells the file of this name from every other; None when there is none."""
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_about_the_file(error: sqlite3.Error) -> bool:
+    if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+        return True
+    return isinstance(error, sqlite3.ProgrammingError) and "closed database" in str(error)
+
+
+def _passes_by_itself(error: sqlite3.Error) -> bool:
+    """Whether the same connections may work later: a lock, a full disk, a lack of memory."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from swapyard.observe.activity import ActivityRow
+from swapyard.observe.allowance import Allowance
 from swapyard.observe.capture_codec import Capture
 from swapyard.observe.captures import Captures
 from swapyard.observe.exchange import Exchange
@@ -18,7 +19,9 @@ from swapyard.observe.header_map import ALWAYS_REDACTED, header_map, session_of
 from swapyard.observe.parts import Parts
 from swapyard.observe.reply import Reading, ReplyReader
 from swapyard.observe.rows import row_of
+from swapyard.observe.schema import StoreError
 from swapyard.observe.store import ActivityStore
+from swapyard.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +32,8 @@ BACKLOG_LIMIT_ITEMS = 8192
 """Items that may wait here, about 4 kB each; beyond it rows are lost.  A busy loop leaves some hundreds here;
 this many come together only when the disk stands still."""
 
-KEPT_LIMIT_BYTES = 128 * 1024 * 1024
-"""Decoded bodies of replies under way that are held for captures, all together."""
+DECODERS_LIMIT_BYTES = 64 * 1024 * 1024
+"""What the decoders of replies under way may hold, all together; beyond it replies are not decoded."""
 
 GATHER = 0.05
 """Seconds in which rows gather for one transaction; what a killed process can lose is this much."""
@@ -46,6 +49,15 @@ QUIET_ROWS = 20
 """Rows of one period above which captures have to wait: packing costs more than all the rest."""
 
 PRUNE_PERIOD = 60.0
+
+PART = "activity log"
+"""This thread and what it writes into, as an operator reads of it."""
+
+UNWRITTEN_LIMIT_ROWS = 1024
+"""Rows that wait in memory while the log cannot be written; beyond it the oldest are lost."""
+
+RETRY_PERIOD = 5.0
+"""Seconds between two attempts at a log that cannot be written."""
 
 # The interpreter switches threads every 5 ms if nobody gives way, and the event loop must
 # not wait that long: after so many seconds of work the thread sleeps for a moment.
@@ -120,28 +132,37 @@ class Writer:
         *,
         committed: Callable[[list[ActivityRow]], None],
         wall_clock: Callable[[], float],
+        upkeep: Upkeep,
     ) -> None:
         self.redacted = ALWAYS_REDACTED
         self.session_names: tuple[bytes, ...] = ()
         self.lost_rows = 0
         self.lost_bytes = 0
+        self.dropped_captures = 0
         self._store = store
         self._captures = captures
         self._committed = committed
         self._wall_clock = wall_clock
+        self._upkeep = upkeep
+        # Rows that the log did not take, and when it is tried again.
+        self._unwritten: deque[ActivityRow] = deque()
+        self._retry_due = 0.0
         self._queue: deque[Segment | Turn] = deque()
         # Each is written by one thread only, so that their difference needs no lock.
         self._submitted_bytes = 0
         self._consumed_bytes = 0
-        self._kept_bytes = 0
+        # Bodies of the requests in the batch that is put together now; held until it is committed.
+        self._batch_bytes = 0
+        self._decoders = Allowance(DECODERS_LIMIT_BYTES)
         self._wake = threading.Event()
         self._hurry = threading.Event()
+        self._closed = threading.Event()
         self._asleep = False
         self._closing = False
         self._recent_rows = 0
         self._prune_due = 0.0
         self._stretch_began = 0.0
-        self._observer = threading.Thread(target=self._run, name="observer", daemon=True)
+        self._observer = threading.Thread(target=self._observe_all, name="observer", daemon=True)
 
     def start(self) -> None:
         self._observer.start()
@@ -160,6 +181,7 @@ class Writer:
             self._count_lost_bytes(segment)
             if not segment.last:
                 return False
+            self._captures.under_way.give_back(len(segment.exchange.request_body or b""))
             segment = _without_bodies(segment)
         self._submitted_bytes += segment.size_bytes
         self._queue.append(segment)
@@ -175,6 +197,7 @@ class Writer:
     def close(self, timeout: float) -> bool:
         """Commit what is there and end the thread; False if it takes longer than `timeout` seconds."""
         self._closing = True
+        self._closed.set()
         self._hurry.set()
         self._wake.set()
         if self._observer.is_alive():
@@ -188,18 +211,34 @@ class Writer:
     def _count_lost(self, segment: Segment) -> None:
         self._count_lost_bytes(segment)
         if segment.last:
+            self._captures.under_way.give_back(len(segment.exchange.request_body or b""))
             self.lost_rows += 1
             if self.lost_rows == 1:
                 log.error("the activity log cannot keep up; rows are lost")
 
     def _count_lost_bytes(self, segment: Segment) -> None:
-        if segment.size_bytes and not self.lost_bytes:
+        lost_bytes = sum(map(len, segment.chunks))
+        if lost_bytes and not self.lost_bytes:
             log.warning("replies pass faster than they can be observed; captures are dropped")
-        self.lost_bytes += segment.size_bytes
+        self.lost_bytes += lost_bytes
+
+    def _observe_all(self) -> None:
+        self._upkeep.keep_thread(PART, self._run, self._closed)
+        # Whatever happened: nobody waits for ever for what was asked here, and what is lost is counted.
+        while self._queue:
+            with self._upkeep.guard(PART):
+                self._work_off_batch()
+        with self._upkeep.guard(PART):
+            self._commit([], at_once=True)
+        if self._unwritten:
+            log.error("%d rows of the activity log are lost: it cannot be written", len(self._unwritten))
+            self.lost_rows += len(self._unwritten)
 
     def _run(self) -> None:
         while not (self._closing and not self._queue):
             self._prune_if_due()
+            if self._unwritten:
+                self._commit([])
             if self._queue:
                 self._gather()
                 self._recent_rows = 0
@@ -214,7 +253,7 @@ class Writer:
         self._asleep = True
         # Looked at again, because a segment may have come before the flag was up.
         if not self._queue and not self._closing:
-            self._wake.wait(PRUNE_PERIOD)
+            self._wake.wait(RETRY_PERIOD if self._unwritten else PRUNE_PERIOD)
         self._asleep = False
         self._wake.clear()
 
@@ -232,47 +271,56 @@ class Writer:
     def _work_off_batch(self) -> int:
         """Take what is there, some of it at least; the number of requests that had ended."""
         ended: list[Ended] = []
-        turns: list[Turn] = []
-        for _ in range(BATCH_ITEMS):
-            if not self._queue or turns:
-                break
-            item = self._queue.popleft()
-            if isinstance(item, Turn):
-                turns.append(item)
-                continue
-            self._observe(item, ended)
-            self._consumed_bytes += item.size_bytes
+        turn: Turn | None = None
+        self._batch_bytes = 0
+        try:
+            for _ in range(BATCH_ITEMS):
+                if not self._queue or turn is not None:
+                    break
+                item = self._queue.popleft()
+                if isinstance(item, Turn):
+                    turn = item
+                else:
+                    self._consumed_bytes += item.size_bytes
+                    self._observe(item, ended)
+                    self._breathe()
             self._breathe()
-        self._breathe()
-        self._commit(ended)
-        for turn in turns:
-            before, self._store = self._store, turn.store or self._store
-            turn.done(before)
+            self._commit(ended, at_once=turn is not None)
+        finally:
+            self._captures.under_way.give_back(self._batch_bytes)
+            if turn is not None:
+                before, self._store = self._store, turn.store or self._store
+                turn.done(before)
         return len(ended)
 
     def _observe(self, segment: Segment, ended: list[Ended]) -> None:
         exchange = segment.exchange
+        reader = exchange.reader
+        if reader is None:
+            reader = exchange.reader = self._reader(exchange)
         try:
-            reader = exchange.reader
-            if reader is None:
-                reader = exchange.reader = self._reader(exchange)
-            self._kept_bytes -= reader.kept_bytes
             if segment.gap:
                 reader.gap()
             reader.feed(segment.chunks)
-            if self._kept_bytes + reader.kept_bytes > KEPT_LIMIT_BYTES:
-                reader.forget_body()
-            if not segment.last:
-                self._kept_bytes += reader.kept_bytes
-                return
-            exchange.reader = None
-            reading = reader.finish(complete=not exchange.error and exchange.final_status == exchange.status)
-            session = session_of(exchange.request_headers, self.session_names)
-            row = row_of(exchange, reading.tokens, reading.error, session)
-            ended.append((row, self._draft(row, exchange, reading)))
-        except Exception:
+            if segment.last:
+                reading = reader.finish(
+                    complete=not exchange.error and exchange.final_status == exchange.status
+                )
+                session = session_of(exchange.request_headers, self.session_names)
+                row = row_of(exchange, reading.tokens, reading.error, session)
+                ended.append((row, self._draft(row, exchange, reading)))
+        except Exception as error:
             # A reply that breaks its reader is our bug; it must not cost the other rows.
-            log.exception("request %s could not be observed", exchange.request_id)
+            self._upkeep.failed(PART, error)
+            log.warning("request %s could not be observed", exchange.request_id)
+            reader.forget_body()
+            self.lost_rows += segment.last
+        finally:
+            if segment.last:
+                # What is held for the capture is counted here until its batch is committed.
+                exchange.reader = None
+                self._batch_bytes += reader.kept_bytes + len(exchange.request_body or b"")
+                reader.close()
 
     def _reader(self, exchange: Exchange) -> ReplyReader:
         keep = exchange.parts.has(Parts.RESPONSE_BODY)
@@ -282,6 +330,8 @@ class Writer:
             content_encoding=exchange.content_encoding,
             path=exchange.recorded_path,
             keep_limit_bytes=self._captures.plain_limit_bytes if keep else 0,
+            bodies=self._captures.under_way,
+            decoders=self._decoders,
         )
 
     def _draft(self, row: ActivityRow, exchange: Exchange, reading: Reading) -> ExchangeDraft | None:
@@ -293,27 +343,73 @@ class Writer:
         parts = exchange.parts
         if parts is Parts.NONE or not self._captures.plain_limit_bytes:
             return None
+        if reading.lacked_room:
+            self.dropped_captures += 1
+            return None
         if exchange.status == 200:
             lost = reading.body is None and parts.has(Parts.RESPONSE_BODY)
             if lost or exchange.response_bytes == 0 or reading.undecoded:
                 return None
         if exchange.request_body_lost:
             return None
-        size_bytes = DRAFT_BYTES + len(exchange.request_body or b"") + len(reading.body or b"")
+        size_bytes = DRAFT_BYTES + exchange.head_bytes()
+        size_bytes += len(exchange.request_body or b"") + len(reading.body or b"")
         return ExchangeDraft(row, exchange, reading.body, self.redacted, size_bytes)
 
-    def _commit(self, ended: list[Ended]) -> None:
-        if not ended:
+    def _commit(self, ended: list[Ended], *, at_once: bool = False) -> None:
+        """Write these rows, behind those that the log did not take before.
+
+        A log that cannot be written is tried again from time to time, and `at_once`.  Meanwhile rows wait in
+        memory; their captures are dropped, for they hold more.
+        """
+        waiting = len(self._unwritten)
+        rows = [*self._unwritten, *(row for row, _ in ended)]
+        if not rows:
             return
-        rows = [row for row, _ in ended]
+        drafts = [draft for _, draft in ended if draft is not None]
+        if waiting and not at_once and time.monotonic() < self._retry_due:
+            self._wait_for_room(rows, len(drafts))
+            return
+        try:
+            rows = self._write(rows)
+        except StoreError as error:
+            self._retry_due = time.monotonic() + RETRY_PERIOD
+            self._upkeep.mark_down(PART, str(error), "rows wait in memory, and captures are not kept")
+            self._wait_for_room(rows, len(drafts))
+            return
+        self._unwritten.clear()
+        self._upkeep.mark_up(PART)
+        self._captures.offer([draft for draft in drafts if draft.activity_id])
+        self._committed(rows)
+
+    def _write(self, rows: list[ActivityRow]) -> list[ActivityRow]:
+        """Have the log take these rows; those that it took.  Raises StoreError when it cannot be written."""
         try:
             self._store.add(rows)
+        except StoreError:
+            raise
         except Exception as error:
-            self.lost_rows += len(ended)
-            log.warning("%d rows of the activity log are lost: %s", len(ended), error)
-            return
-        self._captures.offer([draft for _, draft in ended if draft is not None])
-        self._committed(rows)
+            self._upkeep.failed(PART, error)
+        else:
+            return rows
+        # One of them breaks the log, which is our bug; it must not cost the others.
+        taken: list[ActivityRow] = []
+        for row in rows:
+            try:
+                self._store.add([row])
+            except StoreError:
+                raise
+            except Exception:
+                row.id = 0
+                self.lost_rows += 1
+            else:
+                taken.append(row)
+        return taken
+
+    def _wait_for_room(self, rows: list[ActivityRow], drafts: int) -> None:
+        self.dropped_captures += drafts
+        self._unwritten = deque(rows[-UNWRITTEN_LIMIT_ROWS:])
+        self.lost_rows += len(rows) - len(self._unwritten)
 
     def _prune_if_due(self) -> None:
         if time.monotonic() < self._prune_due:
@@ -321,8 +417,9 @@ class Writer:
         self._prune_due = time.monotonic() + PRUNE_PERIOD
         try:
             self._store.prune(self._wall_clock())
-        except Exception as error:
-            log.warning("old rows of the activity log could not be deleted: %s", error)
+        except StoreError as error:
+            self._retry_due = time.monotonic() + RETRY_PERIOD
+            self._upkeep.mark_down(PART, str(error), "old rows stay")
 
     def _breathe(self) -> None:
         if time.monotonic() - self._stretch_began > _STRETCH:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from swapyard.config.commands import split_posix
 from swapyard.processes.adopted import collect_adopted, end_adopted, subreaper
@@ -14,6 +15,10 @@ from swapyard.processes.launch import ProcessSpec, Split, prepare
 from swapyard.processes.ledger import Ledger
 from swapyard.processes.supervisor import ProcessStatus, Reports, Supervisor
 from swapyard.types import Exit, ModelId, State
+from swapyard.upkeep import Upkeep
+
+LEDGER = "ledger of processes"
+GUARD = "guard process"
 
 __all__ = ["Fleet", "Ledger", "ProcessSpec", "ProcessStatus"]
 
@@ -40,7 +45,9 @@ class Fleet:
         log: Callable[[int, str], None],
         ledger: Ledger | None,
         split: Split = split_posix,
+        upkeep: Upkeep | None = None,
     ) -> None:
+        self._upkeep = upkeep or Upkeep()
         self._on_load_finished = on_load_finished
         self._on_stop_finished = on_stop_finished
         self._on_state = on_state
@@ -70,7 +77,8 @@ class Fleet:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     self._tasks = tasks
-                    tasks.create_task(collect_adopted(), name="adopted processes")
+                    adopted = self._upkeep.keep("adopted processes", collect_adopted)
+                    tasks.create_task(adopted, name="adopted processes")
                     for supervisor in self._supervisors.values():
                         self._begin(supervisor)
             finally:
@@ -140,7 +148,8 @@ class Fleet:
 
     def _begin(self, supervisor: Supervisor) -> None:
         if self._tasks is not None:
-            self._tasks.create_task(supervisor.run(), name=f"supervisor of {supervisor.spec.model}")
+            name = f"supervisor of {supervisor.spec.model}"
+            self._tasks.create_task(self._upkeep.keep(name, supervisor.run), name=name)
 
     def _retire(self, model: ModelId) -> None:
         self._removed.discard(model)
@@ -152,17 +161,26 @@ class Fleet:
             self._retire(model)
 
     def _child_spawned(self, model: ModelId, pid: int) -> None:
-        self._guard.add(pid)
-        if self._ledger is not None:
-            try:
+        with self._upkeep.guard(GUARD):
+            self._guard.add(pid)
+        with self._writing_the_ledger():
+            if self._ledger is not None:
                 self._ledger.spawned(model, pid)
-            except OSError as error:
-                self._log(logging.WARNING, f"the ledger of processes cannot be written: {error}")
 
     def _child_gone(self, pid: int) -> None:
-        self._guard.remove(pid)
-        if self._ledger is not None:
-            try:
+        with self._upkeep.guard(GUARD):
+            self._guard.remove(pid)
+        with self._writing_the_ledger():
+            if self._ledger is not None:
                 self._ledger.gone(pid)
+
+    @contextmanager
+    def _writing_the_ledger(self) -> Iterator[None]:
+        """Children run and end without it; what it could not write it writes with the next change."""
+        with self._upkeep.guard(LEDGER):
+            try:
+                yield
             except OSError as error:
-                self._log(logging.WARNING, f"the ledger of processes cannot be written: {error}")
+                self._upkeep.mark_down(LEDGER, str(error), "leftovers of a crash will not be found")
+            else:
+                self._upkeep.mark_up(LEDGER)

@@ -35,12 +35,11 @@ class Ledger:
 
     A file of its own for each owner, because several may share a state directory: nobody writes the file of
     another, and only the files of dead owners are leftovers.  Methods raise OSError when the directory cannot
-    be used.
+    be used; the next change then writes everything.
     """
 
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir / FOLDER
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._owner = os.getpid()
         self._owner_started = start_of(self._owner) or ""
         self._file = self._folder / f"{self._owner}.json"
@@ -92,9 +91,14 @@ class Ledger:
             "owner_started": self._owner_started,
             "processes": [asdict(entry) for entry in self._entries.values()],
         }
+        self._folder.mkdir(parents=True, exist_ok=True)
         draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps(content))
-        draft.replace(self._file)
+        try:
+            draft.write_text(json.dumps(content))
+            draft.replace(self._file)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
 
 def _read(file: Path) -> tuple[int, str, list[Entry]] | None:

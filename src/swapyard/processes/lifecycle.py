@@ -242,9 +242,10 @@ class Lifecycle:
     out the returned effects in order.  stopped → starting → ready → stopping → stopped; `shutdown` is final.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
+        """`start` is the number of starts before this, so that what belongs to those is ignored."""
         self.state = State.STOPPED
-        self.start = 0
+        self.start = start
         self._child = False
         self._load: _Load | None = None
         self._ending: _Ending | None = None

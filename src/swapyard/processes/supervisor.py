@@ -7,9 +7,10 @@ import logging
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import assert_never
+from functools import partial
+from typing import Any, assert_never
 
 from swapyard.processes import lifecycle as life
 from swapyard.processes.child import Child
@@ -58,7 +59,9 @@ class Reports:
 class Supervisor:
     """Carries out what the lifecycle of one model decides.
 
-    `spec` may be replaced at any time; it counts from the next start.
+    `spec` may be replaced at any time; it counts from the next start.  An unforeseen exception in here, a
+    bug, ends the child and answers every order that is open, so that nobody waits for ever; `run` raises it
+    and may be called again.
     """
 
     def __init__(self, spec: ProcessSpec, reports: Reports, split: Split) -> None:
@@ -67,7 +70,8 @@ class Supervisor:
         self._split = split
         self._model = spec.model
         self._lifecycle = life.Lifecycle()
-        self._inbox: asyncio.Queue[life.Event] = asyncio.Queue()
+        # What has happened, bugs in the work beside this task among it.
+        self._inbox: asyncio.Queue[life.Event | Exception] = asyncio.Queue()
         self._work: asyncio.TaskGroup
         self._running_spec = spec
         self._child: Child | None = None
@@ -79,15 +83,23 @@ class Supervisor:
         self._asked_at = self._since
         self._load_seconds: float | None = None
         self._last_error: str | None = None
+        # What the owner was promised and what it believes, for when everything else cannot be trusted.
+        self._owes_load = False
+        self._owes_stop = False
+        self._told_ready = False
+        self._retired = False
 
     def load(self, reason: str) -> None:
+        self._owes_load = True
         self._inbox.put_nowait(life.LoadAsked(self.spec.health_check_timeout, reason))
 
     def stop(self, grace: float, reason: str) -> None:
+        self._owes_stop = True
         self._inbox.put_nowait(life.StopAsked(grace, reason))
 
     def retire(self) -> None:
         """End the lifetime; `run` returns when nothing is left."""
+        self._retired = True
         self._inbox.put_nowait(life.LifetimeEnded())
 
     def status(self) -> ProcessStatus:
@@ -108,6 +120,13 @@ class Supervisor:
     async def run(self) -> None:
         """Serve the inbox until cancelled or retired; the child never outlives this."""
         try:
+            await self._run()
+        except Exception as bug:
+            self._begin_afresh(_innermost(bug))
+            raise
+
+    async def _run(self) -> None:
+        try:
             async with asyncio.TaskGroup() as self._work:
                 try:
                     await self._serve()
@@ -122,7 +141,24 @@ class Supervisor:
 
     async def _serve(self) -> None:
         while not self._lifecycle.over:
-            self._take(await self._inbox.get())
+            event = await self._inbox.get()
+            if isinstance(event, Exception):
+                raise event
+            self._take(event)
+
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None]:
+        """Have this done beside the inbox.
+
+        A bug in it is raised by whoever serves the inbox: a task group would cancel that one, as if the
+        lifetime were over.
+        """
+        return self._work.create_task(self._told_of(work), name=f"{name} of {self._model}")
+
+    async def _told_of(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await work()
+        except Exception as bug:
+            self._inbox.put_nowait(bug)
 
     def _take(self, event: life.Event) -> None:
         """Let the lifecycle decide, and carry out what it orders, at once."""
@@ -138,9 +174,7 @@ class Supervisor:
         match effect:
             case life.LookAtPort(start):
                 self._begin_start()
-                self._start_work = self._work.create_task(
-                    self._look_at_port(start), name=f"port of {self._model}"
-                )
+                self._start_work = self._begin(partial(self._look_at_port, start), "port")
             case life.Spawn(start):
                 return self._spawn(start)
             case life.Probe(start):
@@ -160,11 +194,13 @@ class Supervisor:
             case life.LoadFinished():
                 self._load_finished(effect)
             case life.StopFinished():
+                self._owes_stop = self._told_ready = False
                 self._reports.stop_finished(self._model)
             case life.Exited(how):
                 self._last_error = f"exited by itself ({how})"
                 self._reports.exited(self._model, self._lifecycle.start, how, self._the_child().tail())
             case life.Gone(how):
+                self._told_ready = False
                 self._reports.gone(self._model, how)
             case life.WakeAt(at):
                 self._wake_at(at)
@@ -196,7 +232,7 @@ class Supervisor:
         except OSError as error:
             return life.SpawnFailed(f"cannot execute {launch.executable}: {error.strerror}")
         self._child = child
-        self._keeper = self._work.create_task(self._keep(child, start), name=f"child of {self._model}")
+        self._keeper = self._begin(partial(self._keep, child, start), "child")
         self._reports.child_spawned(self._model, child.pid)
         self._reports.log(logging.DEBUG, f"<{self._model}> started pid {child.pid}")
         return life.Spawned()
@@ -223,9 +259,7 @@ class Supervisor:
     def _begin_probing(self, start: int) -> life.Event | None:
         if self._running_spec.check_endpoint.strip() == NO_PROBE:
             return life.ProbePassed(start)
-        self._start_work = self._work.create_task(
-            self._probe(self._the_child(), start), name=f"probe of {self._model}"
-        )
+        self._start_work = self._begin(partial(self._probe, self._the_child(), start), "probe")
         return None
 
     async def _probe(self, child: Child, start: int) -> None:
@@ -255,9 +289,7 @@ class Supervisor:
             # As the reference: no SIGTERM instead, the grace runs out.
             self._warn(f"cmdStop cannot be run: {error}")
         else:
-            self._stop_command = self._work.create_task(
-                self._run_stop_command(launch, deadline), name=f"cmdStop of {self._model}"
-            )
+            self._stop_command = self._begin(partial(self._run_stop_command, launch, deadline), "cmdStop")
 
     async def _run_stop_command(self, launch: Launch, deadline: float) -> None:
         """Let cmdStop finish within the grace, also when the child is gone before."""
@@ -299,6 +331,32 @@ class Supervisor:
         assert self._child is not None
         return self._child
 
+    def _begin_afresh(self, bug: BaseException) -> None:
+        """Forget a state that cannot be trusted.  The child is gone; whoever waits for an answer gets it now.
+
+        1. a load fails, 2. a stop is done, 3. without either a process that was ready has ended by itself.
+        """
+        reason = f"internal error in its supervision: {bug!r}"
+        before, self._lifecycle = self._lifecycle, life.Lifecycle(self._lifecycle.start)
+        self._inbox = asyncio.Queue()
+        self._child = self._start_work = self._keeper = self._timer = None
+        self._last_error = reason
+        owes_load, owes_stop, told_ready = self._owes_load, self._owes_stop, self._told_ready
+        self._owes_load = self._owes_stop = self._told_ready = False
+        if self._retired:
+            self._inbox.put_nowait(life.LifetimeEnded())
+        if before.state is not State.STOPPED:
+            self._since = time.monotonic()
+            self._reports.state(self._model, before.state, State.STOPPED, reason)
+        if owes_load:
+            self._reports.load_finished(self._model, reason)
+        if owes_stop:
+            self._reports.stop_finished(self._model)
+        elif told_ready and not owes_load:
+            how = Exit(signal=signal.SIGKILL)
+            self._reports.exited(self._model, before.start, how, reason)
+            self._reports.gone(self._model, how)
+
     def _leave_nothing(self) -> None:
         """Whatever went wrong: no child is left behind."""
         if self._timer is not None:
@@ -323,6 +381,8 @@ class Supervisor:
 
     def _load_finished(self, effect: life.LoadFinished) -> None:
         error = effect.error
+        self._owes_load = False
+        self._told_ready = error is None
         if error is None:
             self._last_error = None
         elif not effect.aborted:
@@ -340,3 +400,10 @@ class Supervisor:
 
     def _warn(self, text: str) -> None:
         self._reports.log(logging.WARNING, f"<{self._model}> {text}")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The first error inside groups of errors."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import assert_never
+
+import msgspec
 
 from swapyard.errors import Fault
 from swapyard.scheduling import backoff, explain
@@ -36,6 +39,20 @@ RETRY_LATER = 5.0
 """Seconds after which trying again makes sense when something larger has to happen first."""
 
 
+class Facts(msgspec.Struct, frozen=True):
+    """What is true whatever a scheduler had in mind; nobody waits, and every other process is stopped.
+
+    The load of those that are `loading` will be answered, and so will be the stop of those that are
+    `stopping`.  `leases` are all that have not been released, with their model and whether they are on the
+    process that is ready now.
+    """
+
+    ready: Collection[ModelId]
+    loading: Collection[ModelId]
+    stopping: Collection[ModelId]
+    leases: Mapping[Ticket, tuple[ModelId, bool]]
+
+
 class Scheduler:
     """The line, the leases, the swaps, and the decision what happens next.
 
@@ -64,6 +81,40 @@ class Scheduler:
         self._now = 0.0
         # Whether this event may have unblocked somebody in the line.
         self._stirred = False
+
+    @classmethod
+    def resumed(cls, policy: Policy, facts: Facts, now: float) -> Scheduler:
+        """A scheduler that begins with these facts instead of an empty yard."""
+        scheduler = cls(policy)
+        scheduler._now = now
+        yard = scheduler._yard
+        for name in facts.ready:
+            model = yard.known(name)
+            yard.set_process(model, Process.READY)
+            model.ready_at = now
+        for name in facts.loading:
+            model = yard.known(name)
+            yard.set_process(model, Process.LOADING)
+            swap = Swap(0, "", Requests())
+            swap.step = Step.LOADING
+            yard.begin_swap(model, swap)
+        for name in facts.stopping:
+            model = yard.known(name)
+            yard.set_process(model, Process.STOPPING)
+            model.stop_deadline, model.stop_reason = now + model.policy.grace, "stopping"
+        for ticket, (name, is_live) in facts.leases.items():
+            model = yard.known(name)
+            if is_live:
+                scheduler._leases[ticket] = (model, model.life)
+                model.leases += 1
+                yard.busy |= model.bit
+            else:
+                scheduler._leases[ticket] = (model, model.life - 1)
+                model.old_leases += 1
+        for name in facts.ready:
+            if not yard.models[name].leases:
+                scheduler._rest(yard.models[name])
+        return scheduler
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one event at `now` (monotonic seconds) and say what is to be done about it."""

@@ -201,6 +201,16 @@ class Yard:
         for model in self.models.values():
             model.forget_plans()
 
+    def known(self, name: ModelId) -> Model:
+        """The model of this name, also one that the configuration has dropped."""
+        model = self.models.get(name)
+        if model is None:
+            model = Model(name, len(self.by_index), ModelPolicy())
+            model.in_policy = False
+            self.models[name] = model
+            self.by_index.append(model)
+        return model
+
     def drop_if_gone(self, model: Model) -> None:
         """Forget a model that the configuration no longer has, once nothing of it is left."""
         gone = model.process is Process.STOPPED and model.check is CheckState.NONE and not model.in_flight

@@ -356,6 +356,9 @@ export interface paths {
         /**
          * Ready
          * @description Readiness: new requests are accepted; 503 once a shutdown has begun.
+         *
+         *     The first line is the answer.  Each part that does not work right now has a line behind it,
+         *     `down: <part>: <reason>`: requests are served without it.
          */
         get: operations["ready_api_ready_get"];
         put?: never;
