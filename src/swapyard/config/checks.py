@@ -6,7 +6,7 @@ import os
 
 from swapyard.config.findings import Findings
 from swapyard.config.parameters import validate_param_path
-from swapyard.config.patterns import compile_pattern
+from swapyard.config.patterns import Pattern
 from swapyard.config.ports import LAST_PORT
 from swapyard.config.scalars import render
 from swapyard.config.schema import Document, Filters, ModelConfig, StoreConfig
@@ -75,7 +75,7 @@ def _check_api_keys(keys: tuple[str, ...] | None, found: Findings) -> None:
 def _check_ignore_paths(patterns: tuple[str, ...], found: Findings) -> None:
     for index, pattern in enumerate(patterns):
         try:
-            compile_pattern(pattern)
+            Pattern(pattern)
         except ValueError as error:
             rule = f'invalid regular expression "{pattern}": {error}'
             found.error(("upstream", "ignorePaths", index), rule)
