@@ -6,13 +6,45 @@ from collections.abc import Callable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from swapyard.api.services import Services
 from swapyard.errors import Fault, RequestError
 from swapyard.web import cors, errors
 
+LONGEST_TARGET_BYTES = 16 * 1024
+"""Longest path and query of a control route."""
+
+LONGEST_HEADERS_BYTES = 64 * 1024
+"""Longest headers of a request to a control route, all together."""
+
 Check = Callable[[Request], None]
+
+
+class ShortHeads:
+    """Refuses long heads before the framework reads them.
+
+    It splits queries and cookies piece by piece, and on Python before 3.11.10 and 3.12.6 in quadratic time
+    (CVE-2024-7592), all of it on the event loop.  Nothing here has cookies.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_TARGET_BYTES:
+                await PlainTextResponse("URI Too Long\n", 414)(scope, receive, send)
+                return
+            headers = scope["headers"]
+            if sum(len(name) + len(value) for name, value in headers) > LONGEST_HEADERS_BYTES:
+                response = PlainTextResponse("Request Header Fields Too Large\n", 431)
+                await response(scope, receive, send)
+                return
+            scope = {**scope, "headers": [header for header in headers if header[0] != b"cookie"]}
+        await self._app(scope, receive, send)
 
 
 def key_check(services: Services) -> Check:
@@ -37,7 +69,7 @@ def answer(error: RequestError, accept: str) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """The bodies of refusals: the negotiated envelope for ours, plain text for the router's own."""
+    """The limit of heads, and the bodies of refusals: the negotiated envelope for ours, plain text for the router's own."""
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)
@@ -56,6 +88,7 @@ def install(app: FastAPI) -> None:
         problem = RequestError(Fault.BAD_REQUEST, f"{where}: {first['msg']}")
         return answer(problem, request.headers.get("accept", ""))
 
+    app.add_middleware(ShortHeads)
     app.add_exception_handler(RequestError, refused)
     app.add_exception_handler(HTTPException, not_routed)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 REQUEST_BODIES_LIMIT_BYTES = 128 * 1024 * 1024
 """Request bodies held for captures while their requests are under way, all together."""
 
+ADDRESS_LIMIT = 128
+"""Characters of a client's address that are kept; X-Forwarded-For may say anything."""
+
 _ANNOUNCED_AT_ONCE = 64
 
 
@@ -127,7 +130,7 @@ class Recorder:
             model=model,
             requested=requested or model,
             headers=headers,
-            remote_ip=remote_ip,
+            remote_ip=remote_ip[:ADDRESS_LIMIT],
             key=key,
             metered=method == "POST" if metered is None else metered,
             parts=parts,

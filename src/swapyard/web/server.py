@@ -22,6 +22,12 @@ __all__ = ["App", "Link", "Listener", "Receive", "Scope", "Send", "bind", "tls_c
 HEAD_LIMIT_BYTES = 1024 * 1024
 """Longest request line plus headers; beyond it the answer is 431."""
 
+MOST_HEADERS = 5_000
+"""Most headers of a request; beyond it the answer is 431, because each costs the event loop a step of its own."""
+
+LONGEST_DECODED_PATH_BYTES = 64 * 1024
+"""Longest path whose escapes are decoded; no route has a longer one, and each escape is a step of its own."""
+
 BACKLOG = 2048
 
 PIPELINED_LIMIT = 8
@@ -32,6 +38,10 @@ LINGER = 0.5
 
 # From 2.4 on a server reports a client that left by itself, as this one does: nobody has to listen.
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
+
+
+class _TooManyHeadersError(Exception):
+    """Stops the parser."""
 
 
 class Connection(asyncio.Protocol):
@@ -108,8 +118,11 @@ class Connection(asyncio.Protocol):
             self.after_upgrade = data[upgrade.args[0] :]
             if self._link is not None:
                 self._link.keep_alive = False
-        except httptools.HttpParserError:
-            self._refuse(400, "Bad Request")
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, _TooManyHeadersError):
+                self._refuse(431, "Request Header Fields Too Large")
+            else:
+                self._refuse(400, "Bad Request")
         else:
             if self._fed_bytes:
                 self._fed_bytes += len(data)
@@ -160,6 +173,8 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self._headers) == MOST_HEADERS:
+            raise _TooManyHeadersError
         self._headers.append((name.lower(), value))
         # A head whose last piece is the one too much is complete before data_received can count it.
         self._header_bytes += len(name) + len(value)
@@ -199,7 +214,7 @@ class Connection(asyncio.Protocol):
             "scheme": self._scheme,
             "root_path": "",
             "method": method.decode("ascii"),
-            "path": unquote(path) if "%" in path else path,
+            "path": unquote(path) if "%" in path and len(path) <= LONGEST_DECODED_PATH_BYTES else path,
             "raw_path": raw_path,
             "query_string": query,
             "headers": self._headers,
