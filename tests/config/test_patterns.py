@@ -14,8 +14,8 @@ Problems = Callable[[str], list[str]]
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(", "a(?=b)", "a(?!b)", "(?<=a)b", "(?<!a)b", r"(a)\1", "(?P<n>a)(?P=n)", "a*+", "a++", "(?>a)"]
-    + [r"a\Z", "[a", "x{1001}", "(?(1)a)", r"\p{Nonsense}", "(?L)a", r"\pL{1000}"],
+    "( a(?=b) a(?!b) (?<=a)b (?<!a)b (a)\\1 (?P<n>a)(?P=n) a*+ a++ (?>a) a\\Z [a x{1001} (?(1)a) "
+    "\\p{Nonsense} (?L)a \\pL{1000}".split(),
 )
 def test_what_re2_refuses_is_refused(pattern: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match=r"^(?!b')"):

@@ -115,7 +115,7 @@ def leading_entry(path: str, find: Callable[[str], T | None]) -> tuple[str, T, s
 
 
 def _prefixes(path: str) -> Iterator[tuple[str, str]]:
-    """(name, rest) for every cut of `path` at a slash, longest name first; no longer ones than names may be."""
+    """(name, rest) for every cut of `path` at a slash, longest name first, none that no name could be."""
     cut = len(path) if len(path) <= LONGEST_NAME_BYTES else path.rfind("/", 0, LONGEST_NAME_BYTES + 1)
     while cut >= 0:
         yield path[:cut], path[cut:]

@@ -55,7 +55,7 @@ def session_of(headers: RawHeaders, names: tuple[bytes, ...]) -> str:
 
 
 def _spell(raw_name: bytes) -> tuple[str, str]:
-    """A name as observers show it, and in lower case; names longer than any that are in use stay as they came."""
+    """A name as observers show it, and in lower case; one longer than any in use stays as it came."""
     if len(raw_name) <= _LONGEST_SPELT_BYTES:
         return _spelling(raw_name)
     name = raw_name.decode("latin-1")

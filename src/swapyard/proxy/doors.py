@@ -20,7 +20,7 @@ from swapyard.proxy.sending import StreamedBody
 from swapyard.web.server import Receive, Scope
 
 _LONGEST_NAME = 3 * LONGEST_NAME_BYTES
-"""Characters of a raw path in which its leading name is looked for; each byte of a name takes three at most."""
+"""Characters of a raw path in which its leading name is looked for: three for each byte of a name."""
 
 _LONGEST_DECODED = 3 * LONGEST_TEXT_BYTES
 """Characters of a raw path that is decoded: a longer one is no route's, and is not compared with patterns."""
@@ -114,7 +114,7 @@ def _meant(raw: str, generation: Generation, profile: str | None) -> str:
     pinned = _pinned(raw, generation, profile)
     if pinned is not None:
         return pinned
-    colon = _COLON.search(raw)
+    colon = _COLON.search(raw, 0, _LONGEST_NAME + 3)
     if colon is None or split_path(raw, _names_of(generation)) is not None:
         return raw
     asked_profile, rest = unquote(raw[: colon.start()]), raw[colon.end() :]

@@ -153,12 +153,9 @@ def _has_token(headers: Headers, name: bytes, wanted: bytes) -> bool:
 
 def _is_member(value: bytes, wanted: bytes) -> bool:
     """Whether a lower-case word is a member of this comma list, in any case and whatever its parameters."""
-    lowered = value.lower()
-    if lowered == wanted:
-        return True
-    if wanted not in lowered:
-        return False
-    return re.search(rb"(?:^|,)[ \t]*" + wanted + rb"[ \t]*(?:[;,]|$)", lowered) is not None
+    # Words hold no blanks, so those can go, and one step compares however many members there are.
+    words = value.lower().translate(None, b" \t").replace(b";", b",;")
+    return b"," + wanted + b"," in b"," + words + b","
 
 
 def _and_listed(gone: frozenset[bytes], headers: Headers) -> frozenset[bytes]:

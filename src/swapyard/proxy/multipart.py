@@ -10,7 +10,7 @@ from swapyard.proxy.json_scan import WINDOW_BYTES, Source, let_go
 from swapyard.proxy.splice import Edit
 
 LONGEST_CONTENT_TYPE = 4096
-"""Characters of a Content-Type in which a boundary is looked for; a boundary has 70 at most (RFC 2046 5.1.1)."""
+"""Characters of a Content-Type in which a boundary is looked for; it has 70 at most (RFC 2046 5.1.1)."""
 
 LONGEST_PART_HEADERS = 64 * 1024
 """Bytes; a part with a longer header block is not taken for a value."""

@@ -24,8 +24,8 @@ _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 def parse_query(text: bytes) -> list[Pair]:
     """The pairs of a request's query string.
 
-    Raises RequestError (BAD_REQUEST) for one that is longer than LONGEST_QUERY_BYTES or has more than MOST_PAIRS:
-    reading it would hold up everybody else.
+    Raises RequestError (BAD_REQUEST) for more than LONGEST_QUERY_BYTES or MOST_PAIRS: reading them would hold
+    up everybody else.
     """
     if len(text) > LONGEST_QUERY_BYTES:
         raise RequestError(Fault.BAD_REQUEST, f"the query is longer than {LONGEST_QUERY_BYTES} bytes")

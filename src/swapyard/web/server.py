@@ -26,7 +26,7 @@ MOST_HEADERS = 5_000
 """Most headers of a request; beyond it the answer is 431, because each costs the event loop a step of its own."""
 
 LONGEST_DECODED_PATH_BYTES = 64 * 1024
-"""Longest path whose escapes are decoded; no route has a longer one, and each escape is a step of its own."""
+"""Longest path whose escapes are decoded, each in a step of its own; no route has a longer one."""
 
 BACKLOG = 2048
 
