@@ -69,7 +69,7 @@ def answer(error: RequestError, accept: str) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """The limit of heads, and the bodies of refusals: the negotiated envelope for ours, plain text for the router's own."""
+    """The limit of heads; the bodies of refusals: the negotiated envelope, or text for the router's own."""
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)

@@ -23,7 +23,7 @@ HEAD_LIMIT_BYTES = 1024 * 1024
 """Longest request line plus headers; beyond it the answer is 431."""
 
 MOST_HEADERS = 5_000
-"""Most headers of a request; beyond it the answer is 431, because each costs the event loop a step of its own."""
+"""Most headers of a request, each of which is a step of its own; beyond it the answer is 431."""
 
 LONGEST_DECODED_PATH_BYTES = 64 * 1024
 """Longest path whose escapes are decoded, each in a step of its own; no route has a longer one."""
