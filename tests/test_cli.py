@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -151,6 +152,30 @@ def test_check_prints_what_a_configuration_means() -> None:
     ended = swapyard("check", "-config", "good.yaml")
     assert ended.returncode == 0
     assert json.loads(ended.stdout)["models"]["m"]["ttl"] == 5
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_check_prints_every_character_on_every_terminal(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    Path("emoji.yaml").write_text('models: {"\\ud83d\\ude00": {cmd: "s ${PORT}", name: "größe"}}\n')
+    done = swapyard("check", "-config", "emoji.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(json.loads(done.stdout)["models"]) == ["😀"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
+@pytest.mark.parametrize("command", [["check"], []])
+def test_a_file_whose_name_is_not_utf8_is_named_in_its_problems(command: list[str]) -> None:
+    file = os.fsdecode(b"conf\xff.yaml")
+    Path(file).write_text("models: {m: {cmd: s, proxy: 'http://h', name: '${env.NAME}'}}\n")
+    environment = {**os.environb, b"NAME": b"a\xff"}
+    words = [sys.executable, "-m", "swapyard", *command, "-config", file]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    place = "conf\\udcff.yaml:1: models.m.name: environment variable 'NAME' is not UTF-8"
+    assert place in done.stderr and "Traceback" not in done.stderr
 
 
 def test_check_lists_every_problem_at_once() -> None:

@@ -244,7 +244,9 @@ def check(given: Mapping[str, str]) -> int:
         return 1
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(json.dumps(resolved(loaded.config), indent=2, ensure_ascii=False))
+    # Not every terminal can show every character, but JSON can be written without any.
+    plain = sys.stdout.encoding.lower() != "utf-8"
+    print(json.dumps(resolved(loaded.config), indent=2, ensure_ascii=plain))
     return 0
 
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+# Controls, and what Python makes of bytes of a file's name that are no UTF-8.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def _spelled(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 class SwapyardError(Exception):
@@ -24,8 +33,10 @@ class Problem:
     rule: str
 
     def __str__(self) -> str:
+        """One line, whatever stands in the file and however it is named."""
         where = f"{self.file}:{self.line}" if self.line else self.file
-        return ": ".join(part for part in (where, self.path, self.rule) if part)
+        text = ": ".join(part for part in (where, self.path, self.rule) if part)
+        return text if text.isprintable() else _UNPRINTABLE.sub(_spelled, text)
 
 
 class ConfigError(SwapyardError):

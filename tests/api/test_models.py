@@ -56,6 +56,34 @@ def test_the_list_is_the_same_at_both_paths_and_echoes_an_origin(run: Run, yard:
     run(main())
 
 
+def test_names_beyond_the_first_characters_of_unicode_are_listed_everywhere(
+    run: Run, yard: Yard, ask: Ask
+) -> None:
+    async def main() -> None:
+        names = r"""
+models:
+  "\ud83d\ude00":
+    {cmd: '@MODEL@', name: "\ud83d\ude01", aliases: ["a\ud83d\ude02"], metadata: {"\ud83d\ude03": 1}}
+profiles: {"\ud83d\ude04": {pins: {"\ud83d\ude05": "\ud83d\ude00"}}}
+peers: {cloud: {proxy: 'http://127.0.0.1:1', models: ["\ud83d\ude06"]}}
+"""
+        async with yard(names) as (port, program):
+            program.activate_profile("😄")
+            assert (await ask(port, "POST /api/models/load/%F0%9F%98%80"))[0] == 200
+            listed = [row["id"] for row in (await get(port, ask, "/v1/models"))["data"]]
+            assert listed == ["cloud/😆", "😀", "😅"]
+            assert [row["model"] for row in (await get(port, ask, "/running"))["running"]] == ["😀"]
+            assert [row["name"] for row in await get(port, ask, "/api/models")] == ["😁", ""]
+            assert (await get(port, ask, "/api/profiles"))["active"] == "😄"
+            body = json.dumps({"model": "a😂", "messages": []})
+            assert (await ask(port, "POST /v1/chat/completions", {"Content-Type": "application/json"}, body))[
+                0
+            ] == 200
+            assert (await ask(port, "GET /upstream/%F0%9F%98%80/x"))[0] == 200
+
+    run(main())
+
+
 def test_what_runs_is_told_with_its_command_and_address(run: Run, yard: Yard, ask: Ask) -> None:
     async def main() -> None:
         async with yard(BOTH) as (port, program):

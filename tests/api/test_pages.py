@@ -137,6 +137,7 @@ def test_head_tells_the_length(run: Run, serving: Serving, ask: Ask, files: Path
         "/ui/link.txt",
         "/ui/a%00b.js",
         "/ui/" + "a" * 5000 + ".js",
+        "/ui/" + "a/" * 5000 + "b.js",
         "/ui/assets%5C..%5Csecret.txt",
     ],
     ids=lambda path: str(path)[:30],

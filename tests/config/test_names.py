@@ -42,6 +42,14 @@ def test_logs_know_local_models_only() -> None:
     assert NAMES.leading_local("far/org/q") is None
 
 
+def test_a_name_is_looked_for_in_as_much_of_a_path_as_a_name_may_have() -> None:
+    names = Names(
+        load_text("models: {" + "/".join(["a"] * 256) + ": {cmd: s, proxy: 'http://h'}}", {}).config
+    )
+    assert names.leading_local("a/" * 100_000) == "/".join(["a"] * 256)
+    assert names.leading_local("a/" * 250) is None
+
+
 def test_the_longest_pin_wins_even_when_it_disables_the_name() -> None:
     pins = {"a": "x", "a/b": ""}
     assert leading_entry("a/b/c", pins.get) == ("a/b", "", "/c")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from swapyard.errors import Fault, RequestError
-from swapyard.observe.activity_query import ActivityQuery, parse_query
+from swapyard.observe.activity_query import MOST_VALUES, ActivityQuery, parse_query
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,17 @@ def test_blank_and_unknown_parameters_count_as_absent() -> None:
 
 def test_models_may_repeat_and_are_trimmed() -> None:
     assert parse_query([("model", " a "), ("model", "b")]).models == ("a", "b")
+
+
+@pytest.mark.parametrize("name", ["model", "status", "path", "key", "session"])
+def test_a_filter_has_no_more_values_than_the_database_takes(name: str) -> None:
+    terms, values = parse_query([(name, "200")] * MOST_VALUES).where()
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE a (model_id, resp_status_code, req_path, api_key, session)")
+    assert connection.execute(f"SELECT * FROM a WHERE {terms}", values).fetchall() == []
+    connection.close()
+    with pytest.raises(RequestError, match=f"at most {MOST_VALUES} values of {name}"):
+        parse_query([(name, "200")] * (MOST_VALUES + 1))
 
 
 def test_instants_are_compared_on_whole_seconds() -> None:

@@ -52,6 +52,11 @@ def test_a_client_cannot_forge_a_line_of_the_access_log() -> None:
     )
 
 
+def test_what_a_client_wrote_is_shown_up_to_a_length() -> None:
+    text = access_line("::1", "GET", "/" + "a" * 5000, "HTTP/1.1", 404, 0, "b" * 2048, 1)
+    assert text == f'Request ::1 "GET /{"a" * 2047}... (2953 more) HTTP/1.1" 404 0 "{"b" * 2048}" 1s'
+
+
 def test_every_character_that_could_break_a_line_or_a_field_is_escaped() -> None:
     breaks = {
         chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in ("Cc", "Zl", "Zp", "Cs")

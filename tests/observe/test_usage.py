@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,10 @@ def test_a_coding_that_nobody_knows_is_left_as_it_is() -> None:
     assert reading.body == b'{"usage":{"prompt_tokens":3}}'
 
 
+def test_more_codings_than_anybody_uses_are_left_as_they_are() -> None:
+    assert read(b"plain", coding="gzip," * 100_000 + "gzip", keep_limit_bytes=100).body == b"plain"
+
+
 def test_a_reply_that_is_not_what_its_coding_says_has_no_numbers_and_says_so() -> None:
     reading = read(b'{"usage":{"prompt_tokens":3}}', coding="gzip", keep_limit_bytes=100)
     assert reading.tokens == NOTHING
@@ -169,6 +174,19 @@ def test_the_usage_of_a_reply_too_long_to_keep_is_found_at_either_end(key_first:
     body = json.dumps(document).encode()
     assert len(body) > 1_000_000
     assert listed(read(body, piece_bytes=10_000).tokens) == [12, 0, -1, -1, -1, -1, -1]
+
+
+@pytest.mark.parametrize("text", ['\\"', '"\\', "\\\\"])
+def test_a_long_text_of_quotes_at_the_start_of_a_long_reply_is_passed_over_once(text: str) -> None:
+    """Seconds in one search of the expression engine, which no other thread interrupts."""
+    end = b'"}],"usage":{"prompt_tokens":12}}'
+    begun = time.thread_time()
+    plain = read(b'{"choices":[{"text":"' + b"x" * 600_000 + end, piece_bytes=50_000)
+    plain_took = time.thread_time() - begun
+    begun = time.thread_time()
+    quotes = read(b'{"choices":[{"text":"' + text.encode() * 300_000 + end, piece_bytes=50_000)
+    assert time.thread_time() - begun < 500 * plain_took
+    assert (plain.tokens.input, quotes.tokens.input) == (12, 12)
 
 
 def test_usage_below_the_top_level_of_a_long_reply_is_not_taken() -> None:

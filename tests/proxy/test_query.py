@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swapyard.proxy.query import first_value, parse_pairs, with_value
+from swapyard.errors import RequestError
+from swapyard.proxy.query import (
+    LONGEST_QUERY_BYTES,
+    MOST_PAIRS,
+    first_value,
+    parse_pairs,
+    parse_query,
+    with_value,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +34,14 @@ from swapyard.proxy.query import first_value, parse_pairs, with_value
 )
 def test_pairs_are_read_strictly(text: bytes, pairs: list[tuple[bytes, bytes]]) -> None:
     assert parse_pairs(text) == pairs
+
+
+def test_queries_that_take_long_to_read_are_refused() -> None:
+    assert len(parse_query(b"a&" * (MOST_PAIRS - 1))) == MOST_PAIRS - 1
+    with pytest.raises(RequestError, match="more than 10000 parameters"):
+        parse_query(b"&" * MOST_PAIRS)
+    with pytest.raises(RequestError, match="longer than 65536 bytes"):
+        parse_query(b"a=" + bytes(LONGEST_QUERY_BYTES))
 
 
 def test_an_empty_value_is_a_value() -> None:

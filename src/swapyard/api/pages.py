@@ -32,6 +32,9 @@ TYPES = {
     ".json": "application/json",
 }
 
+LONGEST_PATH = 255
+"""Characters; no file of ours has a longer name, and the system is asked about each folder of a path."""
+
 NOT_BUILT = "The web UI is not part of this installation. `make ui` builds it; the API works without it.\n"
 
 
@@ -72,10 +75,12 @@ def routes(services: Services, files: Path = FILES) -> APIRouter:
 
 def _inside(root: Path, path: str) -> Path | None:
     """The file of that name in the folder; None for folders, missing files and anything outside."""
+    if len(path) > LONGEST_PATH:
+        return None
     try:
         found = (root / path).resolve()
         return found if found.is_relative_to(root) and found.is_file() else None
-    except (OSError, ValueError):  # a name that is too long, or has a NUL in it
+    except (OSError, ValueError):  # no name of a file, or one that has a NUL in it
         return None
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 
 from swapyard.config.findings import Findings
+from swapyard.config.names import LONGEST_NAME_BYTES
 from swapyard.config.parameters import validate_param_path
-from swapyard.config.patterns import compile_pattern
+from swapyard.config.patterns import Pattern
 from swapyard.config.ports import LAST_PORT
 from swapyard.config.scalars import render
-from swapyard.config.schema import Document, Filters, ModelConfig, StoreConfig
+from swapyard.config.schema import Document, Filters, ModelConfig, PeerConfig, StoreConfig
 from swapyard.config.sources import reason
 from swapyard.config.tree import Path
 from swapyard.config.urls import is_http, path_problem, url_problem
@@ -19,6 +22,8 @@ MEDIA = ("text", "audio", "image")
 LOG_TARGETS = ("proxy", "upstream", "both", "none")
 SHORTEST_SAMPLING = 5.0
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 def check_values(document: Document, found: Findings) -> None:
     """Check every value that can be judged by itself; touches the file system for `store.path`."""
@@ -27,12 +32,47 @@ def check_values(document: Document, found: Findings) -> None:
     _check_ignore_paths(document.upstream.ignore_paths, found)
     if document.store is not None:
         _check_store(document.store, found)
+    for path, what, name in _names(document):
+        _check_name(path, what, name, found)
     for model, settings in document.models.items():
         _check_model(model, settings, found)
         _check_filters(("models", model, "filters"), settings.filters, found)
     for name, peer in document.peers.items():
-        _check_peer(("peers", name), peer.proxy, peer.models, found)
+        _check_peer(("peers", name), peer, found)
         _check_filters(("peers", name, "filters"), peer.filters, found)
+
+
+def _names(document: Document) -> Iterator[tuple[Path, str, str]]:
+    """Every name that a file gives, with its place and what it is the name of."""
+    path: Path
+    for model, settings in document.models.items():
+        yield ("models", model), "model ID", model
+        for index, alias in enumerate(settings.aliases):
+            yield ("models", model, "aliases", index), f"model {model}: alias", alias
+        for key in settings.filters.set_params_by_id:
+            yield ("models", model, "filters", "setParamsByID", key), f"model {model}: setParamsByID key", key
+    for selector in document.selectors:
+        yield ("selectors", selector), "selector ID", selector
+    for profile, pins in document.profiles.items():
+        yield ("profiles", profile), "profile name", profile
+        for pin in pins.pins:
+            yield ("profiles", profile, "pins", pin), f"profile {profile}: pin", pin
+    for peer, peer_settings in document.peers.items():
+        yield ("peers", peer), "peer ID", peer
+        for index, model_name in enumerate(peer_settings.models):
+            path = ("peers", peer, "models", index)
+            yield path, "fully qualified peer model name", f"{peer}/{model_name}"
+    for group in (*document.groups, *document.routing.router.settings.groups):
+        path = ("groups",) if group in document.groups else ("routing", "router", "settings", "groups")
+        yield (*path, group), "group name", group
+
+
+def _check_name(path: Path, what: str, name: str, found: Findings) -> None:
+    size = len(name.encode())
+    if size > LONGEST_NAME_BYTES:
+        found.error(path, f"{what} has {size} bytes; at most {LONGEST_NAME_BYTES} are possible")
+    if _CONTROL.search(name):
+        found.error(path, f'{what} "{name}" has control characters')
 
 
 def _check_globals(document: Document, found: Findings) -> None:
@@ -68,6 +108,8 @@ def _check_api_keys(keys: tuple[str, ...] | None, found: Findings) -> None:
     for index, key in enumerate(keys or ()):
         if not key:
             found.error(("apiKeys", index), "empty api key found in apiKeys")
+        elif _CONTROL.search(key):
+            found.error(("apiKeys", index), f"apiKeys[{index}] cannot contain control characters")
         elif " " in key:
             found.error(("apiKeys", index), f"apiKeys[{index}] cannot contain spaces")
 
@@ -75,7 +117,7 @@ def _check_api_keys(keys: tuple[str, ...] | None, found: Findings) -> None:
 def _check_ignore_paths(patterns: tuple[str, ...], found: Findings) -> None:
     for index, pattern in enumerate(patterns):
         try:
-            compile_pattern(pattern)
+            Pattern(pattern)
         except ValueError as error:
             rule = f'invalid regular expression "{pattern}": {error}'
             found.error(("upstream", "ignorePaths", index), rule)
@@ -126,6 +168,11 @@ def store_problem(path: str) -> str | None:
 
 def _check_model(model: ModelId, settings: ModelConfig, found: Findings) -> None:
     at: Path = ("models", model)
+    texts: list[tuple[Path, str]] = [((*at, "cmd"), settings.cmd), ((*at, "cmdStop"), settings.cmd_stop)]
+    texts += [((*at, "env", index), entry) for index, entry in enumerate(settings.env)]
+    for path, text in texts:
+        if "\0" in text:
+            found.error(path, f"model {model}: NUL cannot be handed to a process")
     if settings.ttl < -1:
         found.error((*at, "ttl"), f"model {model}: TTL must be -1 or more, got {settings.ttl:g}")
     if settings.unload_timeout < 0:
@@ -156,12 +203,15 @@ def _check_capabilities(model: ModelId, settings: ModelConfig, found: Findings) 
         found.error((*at, "context"), rule)
 
 
-def _check_peer(at: Path, proxy: str, models: tuple[str, ...], found: Findings) -> None:
+def _check_peer(at: Path, peer: PeerConfig, found: Findings) -> None:
+    proxy = peer.proxy
+    if _CONTROL.search(peer.api_key):
+        found.error((*at, "apiKey"), "apiKey cannot contain control characters")
     if not proxy:
         found.error((*at, "proxy"), "proxy is required")
     elif rule := url_problem(proxy):
         found.error((*at, "proxy"), f'invalid peer proxy URL "{proxy}": {rule}')
     elif not is_http(proxy):
         found.warn((*at, "proxy"), f'"{proxy}" is no http:// address; the peer cannot be reached')
-    if not models:
+    if not peer.models:
         found.error((*at, "models"), "peer models can not be empty")

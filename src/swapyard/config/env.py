@@ -15,8 +15,11 @@ REFERENCE = re.compile(r"\$\{env\.([a-zA-Z_][a-zA-Z0-9_]*)\}")
 
 _PRIVATE = range(0xE000, 0xF900)
 
-# Stands for the $ of a reference that came out of a variable's value, which is never looked up again.  A lone
-# surrogate cannot come out of UTF-8 text, and Python makes only 0xDC80 and above out of undecodable bytes.
+# What Python makes of bytes in a variable that are no UTF-8 (PEP 383).
+_UNDECODABLE = re.compile(r"[\ud800-\udfff]")
+
+# Stands for the $ of a reference that came out of a variable's value, which is never looked up again.  No
+# other lone surrogate gets this far.
 _INERT_DOLLAR = "\udc24"
 
 
@@ -41,6 +44,9 @@ class MaskedText:
                 rules.append(
                     f"environment variable '{name}' holds newlines or NUL, which cannot be used here"
                 )
+                return ""
+            if not found.isascii() and _UNDECODABLE.search(found):
+                rules.append(f"environment variable '{name}' is not UTF-8, and cannot be used here")
                 return ""
             return found.replace("${env.", _INERT_DOLLAR + "{env.")
 

@@ -24,8 +24,8 @@ REPORTED = "reported"
 _TRUE = {"y", "Y", "yes", "Yes", "YES", "on", "On", "ON"}
 _FALSE = {"n", "N", "no", "No", "NO", "off", "Off", "OFF"}
 _NANOSECONDS = {"ns": 1, "us": 1e3, "µs": 1e3, "μs": 1e3, "ms": 1e6, "s": 1e9, "m": 60e9, "h": 3600e9}
-_DURATION = re.compile(r"[-+]?((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+|[-+]?0")
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_DURATION = re.compile(r"[-+]?((\d++\.?\d*+|\.\d++)(ns|us|µs|μs|ms|s|m|h))+|[-+]?0")
+_PART = re.compile(r"(\d++\.?\d*+|\.\d++)(ns|us|µs|μs|ms|s|m|h)")
 _MACRO = {"type": "string", "pattern": r"\$\{"}
 
 

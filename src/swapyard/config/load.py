@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from swapyard.config import sources
 from swapyard.config.checks import check_values
 from swapyard.config.decode import Decoded, decode
+from swapyard.config.env import reveal
 from swapyard.config.findings import Findings
 from swapyard.config.macros import expand
 from swapyard.config.merge import merge
@@ -122,6 +123,9 @@ def _load(parsed: list[Parsed], paths: tuple[Path, ...], ports: Mapping[ModelId,
 
 def _sorted(problems: list[Problem]) -> list[Problem]:
     """Each once, from the top of the first file to the end of the last; files in order of first mention."""
+    problems = [
+        replace(problem, path=reveal(problem.path), rule=reveal(problem.rule)) for problem in problems
+    ]
     files = list(dict.fromkeys(problem.file for problem in problems))
     return sorted(dict.fromkeys(problems), key=lambda problem: (files.index(problem.file), problem.line))
 

@@ -38,7 +38,7 @@ def _all_aliases(document: Document, found: Findings) -> dict[ModelId, tuple[str
             elif alias in document.models and alias != model:
                 found.warn(path, f'alias "{alias}" is also the ID of a model, which always wins')
             owner.setdefault(alias, model)
-    for model in sorted(document.models, key=lambda name: name.encode("utf-8", "surrogatepass")):
+    for model in sorted(document.models, key=str.encode):
         for key in document.models[model].filters.set_params_by_id:
             path = ("models", model, "filters", "setParamsByID", key)
             if key == model or owner.get(key) == model:

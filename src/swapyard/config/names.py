@@ -11,6 +11,9 @@ from swapyard.types import ModelId
 
 T = TypeVar("T")
 
+LONGEST_NAME_BYTES = 512
+"""Bytes of UTF-8: the longest model name, in the configuration and in a request."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
@@ -112,8 +115,8 @@ def leading_entry(path: str, find: Callable[[str], T | None]) -> tuple[str, T, s
 
 
 def _prefixes(path: str) -> Iterator[tuple[str, str]]:
-    """(name, rest) for every cut of `path` at a slash, longest name first."""
-    cut = len(path)
+    """(name, rest) for every cut of `path` at a slash, longest name first, none that no name could be."""
+    cut = len(path) if len(path) <= LONGEST_NAME_BYTES else path.rfind("/", 0, LONGEST_NAME_BYTES + 1)
     while cut >= 0:
         yield path[:cut], path[cut:]
         cut = path.rfind("/", 0, cut)

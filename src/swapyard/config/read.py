@@ -22,10 +22,10 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 from ruamel.yaml.reader import ReaderError
-from ruamel.yaml.scanner import Scanner
+from ruamel.yaml.scanner import Scanner, ScannerError
 
 from swapyard.config.env import MaskedText, mask
-from swapyard.config.scalars import Kind, Typed, type_scalar
+from swapyard.config.scalars import Kind, Typed, joined_halves, type_scalar
 from swapyard.config.tree import Items, Mark, Node, Path, Scalar, Section, dotted
 from swapyard.errors import Problem
 
@@ -72,8 +72,18 @@ def _too_deep(line: int) -> _RefusedError:
     return _RefusedError(line, f"nested more than {DEPTH_LIMIT} levels deep")
 
 
-class _TabTolerantScanner(Scanner):
-    """Takes a tab for white space wherever it cannot be indentation, as other YAML libraries do."""
+class _Scanner(Scanner):
+    """Takes a tab for white space wherever it cannot be indentation, as other YAML libraries do.
+
+    Of an escape beyond Unicode's last character it says where it stands.
+    """
+
+    def scan_flow_scalar_non_spaces(self, double: Any, start_mark: Any) -> Any:
+        try:
+            return super().scan_flow_scalar_non_spaces(double, start_mark)
+        except (ValueError, OverflowError) as error:
+            rule = "found an escape beyond the last character, \\U0010FFFF"
+            raise ScannerError(None, None, rule, self.reader.get_mark()) from error
 
     def scan_to_next_token(self) -> None:
         reader = self.reader
@@ -95,7 +105,7 @@ class _TabTolerantScanner(Scanner):
 
 def _events(text: str) -> Iterator[Any]:
     yaml = YAML(typ="safe", pure=True)
-    yaml.Scanner = _TabTolerantScanner
+    yaml.Scanner = _Scanner
     for event in yaml.parse(text):
         yield event
         if isinstance(event, DocumentEndEvent):
@@ -198,6 +208,9 @@ class _Composer:
         )
         return tuple(step for step in steps if step != "")
 
+    def _awaits_key(self) -> bool:
+        return bool(self._open) and self._open[-1].is_mapping and self._open[-1].key is None
+
     def _problem(self, line: int, path: Path, rule: str) -> None:
         self.parsed.problems.append(Problem(self._file, line, dotted(path), rule))
 
@@ -216,11 +229,15 @@ class _Composer:
 
     def _scalar(self, event: Any) -> Scalar:
         mark, is_plain = self._mark(event), event.style is None or event.style == ""
-        text, rules = self._masked.fill(event.value, self._environ)
-        if is_plain and text != event.value:
+        written, halves = joined_halves(event.value)
+        text, rules = self._masked.fill(written, self._environ)
+        if is_plain and text != written:
             text = text.strip()
+        for rule in halves:
+            self._problem(mark.line, (*self._path(), text) if self._awaits_key() else self._path(), rule)
         for rule in dict.fromkeys(rules):
             self._problem(mark.line, self._path(), rule)
+        rules += halves
         if rules:
             return Scalar(mark, Typed(Kind.TEXT, text), text, is_plain, is_reported=True)
         try:

@@ -64,6 +64,22 @@ _TAGS = {
 _BINARY = "tag:yaml.org,2002:binary"
 
 
+_HALF = re.compile(r"[\ud800-\udfff]")
+
+
+def joined_halves(text: str) -> tuple[str, list[str]]:
+    """Text whose pairs of surrogates are the characters that they stand for; also the rules that it breaks.
+
+    `"\\ud83d\\ude00"` is how JSON, and so `json.dumps`, writes a character beyond U+FFFF.
+    """
+    if text.isascii() or not _HALF.search(text):
+        return text, []
+    joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    halves = dict.fromkeys(_HALF.findall(joined))
+    rules = [f"\\u{ord(half):04x} is half of a character; the other half is missing" for half in halves]
+    return _HALF.sub("\ufffd", joined), rules
+
+
 def type_plain(text: str) -> Typed:
     """Type an unquoted scalar."""
     if text in _WORDS:

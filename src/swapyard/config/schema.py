@@ -27,7 +27,7 @@ from swapyard.config.fields import (
     mismatch,
     refuse,
 )
-from swapyard.config.patterns import Pattern, compile_pattern
+from swapyard.config.patterns import Pattern
 from swapyard.config.routing_schema import DEFAULT_GROUP as DEFAULT_GROUP
 from swapyard.config.routing_schema import GroupConfig as GroupConfig
 from swapyard.config.routing_schema import Groups, MatrixSection, Routing, RoutingSection
@@ -237,17 +237,17 @@ class Hooks(Section):
 
 
 class UpstreamConfig(Section):
-    """`ignore_paths` are RE2-style expressions, searched for anywhere in the path after the model."""
+    """`ignore_paths` are RE2 expressions, searched for anywhere in the path after the model."""
 
     ignore_paths: Texts = _IGNORED_PATHS
 
     @cached_property
     def _patterns(self) -> tuple[Pattern, ...]:
-        return tuple(compile_pattern(text) for text in self.ignore_paths)
+        return tuple(Pattern(text) for text in self.ignore_paths)
 
     def ignores(self, path: str) -> bool:
         """Whether a request for this path must not start a model."""
-        return any(pattern.search(path) for pattern in self._patterns)
+        return any(pattern.is_in(path) for pattern in self._patterns)
 
 
 def _api_key(value: object) -> object:

@@ -11,6 +11,12 @@ from swapyard.observe.timestamps import from_rfc3339
 DEFAULT_LIMIT = 25
 MOST_ROWS = 999
 
+MOST_VALUES = 200
+"""Values of one filter; the database takes conditions of a thousand parts.
+
+Source: https://sqlite.org/limits.html, SQLITE_MAX_EXPR_DEPTH.
+"""
+
 SORT_COLUMNS = {
     "id": "id",
     "time": "ts_created",
@@ -108,6 +114,9 @@ def parse_query(parameters: Sequence[tuple[str, str]]) -> ActivityQuery:
     for name, value in parameters:
         if value.strip():
             given.setdefault(name, []).append(value.strip())
+    for name in ("model", "status", "path", "key", "session"):
+        if len(given.get(name, ())) > MOST_VALUES:
+            raise _bad(f"at most {MOST_VALUES} values of {name}")
     first = {name: values[0] for name, values in given.items()}
     start, end = _instant(first, "start"), _instant(first, "end")
     if start is not None and end is not None and start > end:

@@ -17,7 +17,9 @@ _CANDIDATES = 16
 """Places tried per end; reports stand at the very ends, so a text with more is not worth the search."""
 
 _KEY = re.compile(rb'"(?:usage|timings|metrics)"\s*:')
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+# A string without end reaches to the end of the text: taken for none, each quote inside it would begin the
+# search for one anew, for seconds in which no other thread runs.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 
 
 class BoundedText:

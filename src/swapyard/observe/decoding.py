@@ -20,6 +20,9 @@ GROWTH_LIMIT = 256
 GROWTH_FREE_BYTES = 64 * 1024 * 1024
 """Growth up to here is always allowed."""
 
+MOST_CODINGS = 4
+"""Codings of one reply that are undone; more than two are not in use."""
+
 WINDOW_LIMIT_BYTES = 8 * 1024 * 1024
 """Largest zstd window; RFC 8878 asks decoders to support this much and lets them refuse more."""
 
@@ -49,7 +52,9 @@ def decoder_for(content_encoding: str) -> Decoder | None:
         return None
     names = [name.strip().lower() for name in content_encoding.split(",") if name.strip()]
     makers = [_MAKERS[name] for name in names if name != "identity" and name in _MAKERS]
-    if not makers or len(makers) != len([name for name in names if name != "identity"]):
+    if not 0 < len(makers) <= MOST_CODINGS or len(makers) != len(
+        [name for name in names if name != "identity"]
+    ):
         return None
     # Codings are listed in the order in which they were applied (RFC 9110, 8.4).
     decoder: Decoder = _Guarded(makers[-1]())

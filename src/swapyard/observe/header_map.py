@@ -13,6 +13,8 @@ REDACTED = "[REDACTED]"
 SESSION_LIMIT = 256
 """Characters of a session that are kept."""
 
+_LONGEST_SPELT_BYTES = 128
+
 ALWAYS_REDACTED = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
 """Lower-case names whose values nobody gets to see; the configuration can only add to them."""
 
@@ -52,7 +54,15 @@ def session_of(headers: RawHeaders, names: tuple[bytes, ...]) -> str:
     return next((found[name].decode("latin-1")[:SESSION_LIMIT] for name in names if name in found), "")
 
 
-@lru_cache(maxsize=1024)
 def _spell(raw_name: bytes) -> tuple[str, str]:
+    """A name as observers show it, and in lower case; one longer than any in use stays as it came."""
+    if len(raw_name) <= _LONGEST_SPELT_BYTES:
+        return _spelling(raw_name)
+    name = raw_name.decode("latin-1")
+    return name, name.lower()
+
+
+@lru_cache(maxsize=1024)
+def _spelling(raw_name: bytes) -> tuple[str, str]:
     lower = raw_name.decode("latin-1").lower()
     return "-".join(part[:1].upper() + part[1:] for part in lower.split("-")), lower

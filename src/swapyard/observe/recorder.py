@@ -24,6 +24,9 @@ from swapyard.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
+ADDRESS_LIMIT = 128
+"""Characters of a client's address that are kept; X-Forwarded-For may say anything."""
+
 _ANNOUNCED_AT_ONCE = 64
 
 
@@ -130,7 +133,7 @@ class Recorder:
             model=model,
             requested=requested or model,
             headers=headers,
-            remote_ip=remote_ip,
+            remote_ip=remote_ip[:ADDRESS_LIMIT],
             key=key,
             metered=method == "POST" if metered is None else metered,
             parts=parts,

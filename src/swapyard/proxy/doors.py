@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
+from swapyard.config.names import LONGEST_NAME_BYTES
+from swapyard.config.patterns import LONGEST_TEXT_BYTES
 from swapyard.config.schema import COMFYUI_MODEL
 from swapyard.errors import Fault, RequestError
 from swapyard.proxy import identify, resolve, routes
@@ -17,10 +19,14 @@ from swapyard.proxy.routes import Route
 from swapyard.proxy.sending import StreamedBody
 from swapyard.web.messages import Request
 
-LONGEST_NAME = 2048
-"""Characters of a path in which its leading name is looked for: every slash among them is tried."""
+_LONGEST_NAME = 3 * LONGEST_NAME_BYTES
+"""Characters of a raw path in which its leading name is looked for: three for each byte of a name."""
+
+_LONGEST_DECODED = 3 * LONGEST_TEXT_BYTES
+"""Characters of a raw path that is decoded: a longer one is no route's, and is not compared with patterns."""
 
 _COLON = re.compile(":|%3a", re.IGNORECASE)
+_SLASH = re.compile("/|%2f", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ def upstream(request: Request, generation: Generation, profile: str | None) -> D
         location = f"{routes.UPSTREAM.path}{quote(name)}/"
         status = 301 if request.method in ("GET", "HEAD") else 308
         return Moved(status, f"{location}?{query.decode('latin-1')}" if query else location)
-    path = unquote(rest)
+    path = unquote(rest) if len(rest) <= _LONGEST_DECODED else rest
     stream = identify.identify("GET", "", query, b"").stream
     target = Target(name, name, stream, rest.encode("latin-1"), query, Body())
     resolve.find(target, generation)
@@ -101,7 +107,7 @@ def _meant(raw: str, generation: Generation, profile: str | None) -> str:
     pinned = _pinned(raw, generation, profile)
     if pinned is not None:
         return pinned
-    colon = _COLON.search(raw)
+    colon = _COLON.search(raw, 0, _LONGEST_NAME + 3)
     if colon is None or split_path(raw, _names_of(generation)) is not None:
         return raw
     asked_profile, rest = unquote(raw[: colon.start()]), raw[colon.end() :]
@@ -130,15 +136,19 @@ def split_path(raw: str, knows: Callable[[str], bool]) -> tuple[str, str] | None
     Encoded slashes count as slashes (`org%2Fmodel` names `org/model`); the rest keeps its encoding, "" or
     beginning with a slash.
     """
-    lowered = raw[: LONGEST_NAME + 3].lower()
-    cuts = {len(raw)} if len(raw) <= LONGEST_NAME else set()
-    for mark in ("/", "%2f"):
-        at = lowered.find(mark)
-        while 0 <= at <= LONGEST_NAME:
-            cuts.add(at)
-            at = lowered.find(mark, at + 1)
-    for cut in sorted(cuts, reverse=True):
-        if knows(unquote(raw[:cut])):
-            rest = raw[cut:]
-            return unquote(raw[:cut]), "/" + rest[3:] if rest[:3].lower() == "%2f" else rest
+    segments: list[str] = []
+    cuts: list[tuple[int, int]] = []
+    begin = 0
+    for slash in _SLASH.finditer(raw, 0, _LONGEST_NAME + 3):
+        segments.append(unquote(raw[begin : slash.start()]))
+        cuts.append(slash.span())
+        begin = slash.end()
+    if len(raw) <= _LONGEST_NAME:
+        segments.append(unquote(raw[begin:]))
+        cuts.append((len(raw), len(raw)))
+    for count in range(len(segments), 0, -1):
+        name = "/".join(segments[:count])
+        if knows(name):
+            end, rest = cuts[count - 1]
+            return name, "" if end == len(raw) else "/" + raw[rest:]
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -38,8 +39,11 @@ _NOT_TO_UPSTREAM = HOP_BY_HOP | {b"content-length"}
 FORWARDING = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 """Headers that tell a server about our client; none of a peer's business."""
 
-READABLE_ENCODINGS = frozenset({b"gzip", b"deflate"})
-"""What a recorded answer may be compressed with."""
+_READABLE_ENCODING = re.compile(rb"(?:^|,)[ \t]*((?:gzip|deflate)[ \t]*(?:;[^,]*)?)(?=,|$)", re.IGNORECASE)
+"""What a recorded answer may be compressed with, as a member of a comma list."""
+
+_WORTH_KEEPING_BYTES = 256
+"""Of Connection headers: nearly all connections say the same few words."""
 
 
 class Local(msgspec.Struct, frozen=True):
@@ -119,13 +123,18 @@ def switching_headers(headers: Headers) -> Headers:
 
 def _and_listed(gone: frozenset[bytes], headers: Headers) -> frozenset[bytes]:
     """These, and the headers that Connection declares to be hop-by-hop as well."""
-    return _joined(gone, tuple(value for name, value in headers if name == b"connection"))
+    listed = b",".join([value for name, value in headers if name == b"connection"])
+    if len(listed) <= _WORTH_KEEPING_BYTES:
+        return _joined_before(gone, listed)
+    return _joined(gone, listed)
 
 
-@lru_cache(maxsize=64)
-def _joined(names: frozenset[bytes], lists: tuple[bytes, ...]) -> frozenset[bytes]:
-    """These names and the members of comma lists in lower case; nearly all connections say the same."""
-    return names | {token.strip().lower() for value in lists for token in value.split(b",")}
+def _joined(names: frozenset[bytes], listed: bytes) -> frozenset[bytes]:
+    """These names and the members of a comma list in lower case."""
+    return names.union(map(bytes.strip, listed.lower().split(b",")))
+
+
+_joined_before = lru_cache(maxsize=64)(_joined)
 
 
 def _carries(header: tuple[bytes, bytes], keys: Collection[str]) -> bool:
@@ -154,11 +163,8 @@ def _narrowed(headers: Headers) -> Headers:
     """
     if first(headers, b"accept-encoding") is None:
         return headers
-    accepted = [
-        token
-        for token in tokens(headers, b"accept-encoding")
-        if token.partition(b";")[0].strip().lower() in READABLE_ENCODINGS
-    ]
+    listed = b",".join([value for name, value in headers if name == b"accept-encoding"])
+    accepted = [member.rstrip() for member in _READABLE_ENCODING.findall(listed)]
     return _replaced(headers, b"accept-encoding", b", ".join(accepted) or b"identity")
 
 

@@ -61,16 +61,19 @@ def is_json(content_type: str) -> bool:
 
 
 def identify(method: str, content_type: str, query_string: bytes, body: Source) -> Identified:
-    """Find the model and the stream flag.  `body` is only read; `query_string` is raw, without its `?`."""
+    """Find the model and the stream flag.  `body` is only read; `query_string` is raw, without its `?`.
+
+    Raises RequestError (BAD_REQUEST) for a query or form that nobody would wait for while it is read.
+    """
     match _place(method, content_type):
         case _Place.JSON:
             return identify_json(body)
         case _Place.QUERY:
-            return _from_pairs(query.parse_pairs(query_string))
+            return _from_pairs(query.parse_query(query_string))
         case _Place.MULTIPART:
-            return _from_pairs(query.parse_pairs(query_string) + _form_pairs(content_type, body))
+            return _from_pairs(query.parse_query(query_string) + _form_pairs(content_type, body))
         case _Place.FORM:
-            return _from_pairs(query.parse_pairs(bytes(body)) + query.parse_pairs(query_string))
+            return _from_pairs(query.parse_pairs(bytes(body)) + query.parse_query(query_string))
 
 
 def identify_json(body: Source) -> Identified:

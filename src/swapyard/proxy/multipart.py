@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from swapyard.proxy.json_scan import WINDOW_BYTES, Source, let_go
 from swapyard.proxy.splice import Edit
 
+LONGEST_CONTENT_TYPE = 4096
+"""Characters of a Content-Type in which a boundary is looked for; it has 70 at most (RFC 2046 5.1.1)."""
+
 LONGEST_PART_HEADERS = 64 * 1024
 """Bytes; a part with a longer header block is not taken for a value."""
 
@@ -41,7 +44,7 @@ class Field:
 
 def boundary_of(content_type: str) -> bytes:
     """The boundary that a Content-Type names.  Raises FormError when there is none."""
-    found = _BOUNDARY.search(content_type)
+    found = _BOUNDARY.search(content_type, 0, LONGEST_CONTENT_TYPE)
     if found is None:
         raise FormError("no multipart boundary param in Content-Type")
     quoted: str | None = found[1]

@@ -5,19 +5,46 @@ Names and values are bytes, so that text in any encoding survives being read and
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote_plus, unquote_to_bytes
+
+from swapyard.errors import Fault, RequestError
 
 Pair = tuple[bytes, bytes]
 
+LONGEST_QUERY_BYTES = 64 * 1024
+"""Longest query string that is read."""
+
+MOST_PAIRS = 10_000
+"""Most pairs that are read.  Source: the limit of Go's net/url, GODEBUG setting urlmaxqueryparams."""
+
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+def parse_query(text: bytes) -> list[Pair]:
+    """The pairs of a request's query string.
+
+    Raises RequestError (BAD_REQUEST) for more than LONGEST_QUERY_BYTES or MOST_PAIRS: reading them would hold
+    up everybody else.
+    """
+    if len(text) > LONGEST_QUERY_BYTES:
+        raise RequestError(Fault.BAD_REQUEST, f"the query is longer than {LONGEST_QUERY_BYTES} bytes")
+    return parse_pairs(text)
+
 
 def parse_pairs(text: bytes) -> list[Pair]:
-    """The pairs in order; one with a raw `;` or a broken percent escape is dropped (specification, §2.1)."""
+    """The pairs in order; one with a raw `;` or a broken percent escape is dropped (specification, §2.1).
+
+    Raises RequestError (BAD_REQUEST) when there are more than MOST_PAIRS.
+    """
+    if text.count(b"&") >= MOST_PAIRS:
+        raise RequestError(Fault.BAD_REQUEST, f"more than {MOST_PAIRS} parameters")
     pairs: list[Pair] = []
     for part in text.split(b"&"):
         if not part or b";" in part:
             continue
         name, _, value = part.partition(b"=")
-        if _well_escaped(name) and _well_escaped(value):
+        if b"%" not in part or _BROKEN_ESCAPE.search(part) is None:
             pairs.append((_unescape(name), _unescape(value)))
     return pairs
 
@@ -42,16 +69,3 @@ def with_value(pairs: list[Pair], name: bytes, value: str) -> bytes:
 
 def _unescape(text: bytes) -> bytes:
     return unquote_to_bytes(text.replace(b"+", b" "))
-
-
-_HEX = frozenset(b"0123456789abcdefABCDEF")
-
-
-def _well_escaped(text: bytes) -> bool:
-    at = text.find(b"%")
-    while at >= 0:
-        digits = text[at + 1 : at + 3]
-        if len(digits) < 2 or not _HEX.issuperset(digits):
-            return False
-        at = text.find(b"%", at + 3)
-    return True

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from swapyard.errors import ClientDisconnected, Fault, RequestError
+from swapyard.web import errors
 from swapyard.web.messages import Handler, Reply, Request
 
 Message = MutableMapping[str, Any]
@@ -19,6 +20,12 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
 """Longest body of a control request."""
 
+LONGEST_TARGET_BYTES = 16 * 1024
+"""Longest path and query of a control request."""
+
+LONGEST_HEADERS_BYTES = 64 * 1024
+"""Longest headers of a control request, all together."""
+
 # From 2.4 on a server reports a client that disconnected by itself, as this one does: nobody has to listen.
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 
@@ -26,12 +33,20 @@ _ASGI = {"version": "3.0", "spec_version": "2.4"}
 def handler(app: App) -> Handler:
     """Serve requests with this application.
 
+    Long heads are refused before the application sees them: frameworks split queries and cookies piece by
+    piece, and Python before 3.11.10 and 3.12.6 cookies in quadratic time (CVE-2024-7592).  No cookie passes.
+
     HEAD is answered as GET without the body; `scope["head"]` tells routes that act, or never end.
     RequestError (TOO_LARGE, REQUEST_TIMEOUT, BAD_REQUEST) for a body that cannot be read.
     """
 
     async def serve(request: Request, reply: Reply) -> None:
-        await _Call(request, reply).run(app)
+        if len(request.raw_path) + len(request.query) > LONGEST_TARGET_BYTES:
+            errors.answer_plainly(reply, 414, "URI Too Long\n")
+        elif sum(len(name) + len(value) for name, value in request.headers) > LONGEST_HEADERS_BYTES:
+            errors.answer_plainly(reply, 431, "Request Header Fields Too Large\n")
+        else:
+            await _Call(request, reply).run(app)
 
     return serve
 
@@ -60,7 +75,7 @@ class _Call:
             "path": request.path,
             "raw_path": request.raw_path,
             "query_string": request.query,
-            "headers": request.headers,
+            "headers": [header for header in request.headers if header[0] != b"cookie"],
         }
         if request.method == "HEAD":
             scope["head"] = True

@@ -12,12 +12,15 @@ Headers = list[tuple[bytes, bytes]]
 
 _TOKEN = re.compile(rb"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
+LONGEST_ASKED_BYTES = 8 * 1024
+"""Longest list of headers that a preflight may ask for; for a longer one the answer is as for none."""
+
 
 def preflight(request_headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     """Headers of the 204 that answers any OPTIONS request."""
     asked = next((value for name, value in request_headers if name == b"access-control-request-headers"), b"")
     allowed = b"Content-Type, Authorization, Accept, X-Requested-With"
-    if asked:
+    if asked and len(asked) <= LONGEST_ASKED_BYTES:
         names = (name.strip() for name in asked.split(b","))
         allowed = b", ".join(name for name in names if _TOKEN.fullmatch(name))
     return [

@@ -54,6 +54,12 @@ __all__ = ["Handler", "Limits", "Listener", "Reply", "Request", "bind", "tls_con
 HEAD_LIMIT_BYTES = 1024 * 1024
 """Longest request line plus headers, and longest trailers; beyond it the answer is 431."""
 
+MOST_HEADERS = 5_000
+"""Most headers of a request, each of which is a step of its own; beyond it the answer is 431."""
+
+LONGEST_DECODED_PATH_BYTES = 64 * 1024
+"""Longest path whose escapes are decoded, each in a step of its own; no route has a longer one."""
+
 BACKLOG = 2048
 
 KEEP_ALIVE = 15
@@ -85,6 +91,10 @@ class Limits:
     def period(self) -> float:
         """Between two looks at all connections; a limit is kept to this precision."""
         return min(5.0, self.head / 3)
+
+
+class _RefusedError(Exception):
+    """Stops the parser: nothing more of this connection is looked at."""
 
 
 class Connection(asyncio.Protocol):
@@ -275,6 +285,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
 
     def _unreadable(self, error: httptools.HttpParserError) -> None:
+        if self._stage is Stage.CUT:
+            return
         if isinstance(error, httptools.HttpParserCallbackError):
             log.error("a bug in the reading of a request", exc_info=error)
         if self._stage is Stage.HEAD:
@@ -305,6 +317,9 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         # Behind a body they are trailers, and dropped.  Source: RFC 9110 6.5.1.
         if self._stage is Stage.HEAD:
+            if len(self._headers) == MOST_HEADERS:
+                self._refuse(431, _TOO_LONG)
+                raise _RefusedError
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -343,7 +358,7 @@ class Connection(asyncio.Protocol):
             self.wire,
             method,
             target[0],
-            unquote(path) if "%" in path else path,
+            unquote(path) if "%" in path and len(path) <= LONGEST_DECODED_PATH_BYTES else path,
             target[1],
             headers,
             fields,
