@@ -11,6 +11,9 @@ from swapyard.types import ModelId
 
 T = TypeVar("T")
 
+LONGEST_NAME_BYTES = 512
+"""Bytes of UTF-8: the longest model name, in the configuration and in a request."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:

@@ -12,6 +12,7 @@ from swapyard.errors import Fault, RequestError
 from swapyard.proxy import headers, identify, resolve, routes
 from swapyard.proxy.body import Body, ClientLeft
 from swapyard.proxy.generation import Generation
+from swapyard.proxy.json_scan import Walk
 from swapyard.proxy.resolve import Asked, Target
 from swapyard.proxy.routes import Route
 from swapyard.proxy.sending import StreamedBody
@@ -41,7 +42,7 @@ class Door:
     path_is_ignored: bool
 
 
-def upstream(scope: Scope, generation: Generation, profile: str | None) -> Door | Moved:
+def upstream(scope: Scope, generation: Generation, profile: str | None) -> Walk[Door | Moved]:
     """Whom `/upstream/<model>/…` leads to.  RequestError (NOT_FOUND) when it names no model."""
     raw = scope["raw_path"].decode("latin-1").removeprefix(routes.UPSTREAM.path)
     raw = _meant(raw, generation, profile)
@@ -55,7 +56,7 @@ def upstream(scope: Scope, generation: Generation, profile: str | None) -> Door 
         status = 301 if scope["method"] in ("GET", "HEAD") else 308
         return Moved(status, f"{location}?{query.decode('latin-1')}" if query else location)
     path = unquote(rest)
-    stream = identify.identify("GET", "", query, b"").stream
+    stream = yield from identify.query_asks_for_stream(query)
     target = Target(name, name, stream, rest.encode("latin-1"), query, Body())
     resolve.find(target, generation)
     row = routes.find(scope["method"], path)
@@ -78,9 +79,9 @@ def needs_shortening(target: Target, generation: Generation) -> bool:
     return target.peer is not None and resolve.bare_name(target, generation) is not None
 
 
-def shorten(target: Target, asked: Asked, generation: Generation) -> None:
+def shorten(target: Target, asked: Asked, generation: Generation) -> Walk[None]:
     """Replace the qualified name in body and query, where it stands there, by the peer's own."""
-    resolve.shorten_peer_name(target, asked, generation)
+    yield from resolve.shorten_peer_name(target, asked, generation)
     target.query, target.body = asked.query, asked.body
 
 

@@ -21,6 +21,7 @@ from swapyard.proxy.reply import Reply
 from swapyard.proxy.resolve import Target
 from swapyard.proxy.routes import MethodNotAllowed, Route
 from swapyard.proxy.sending import Payload
+from swapyard.proxy.slices import Slices
 from swapyard.proxy.upstreams import UpstreamRequest
 from swapyard.proxy.visit import Cancellation, Visit
 from swapyard.types import ModelId, State
@@ -42,6 +43,7 @@ class DataPlane:
         self._dispatcher = dispatcher
         self._recorder = recorder
         self._clock = clock
+        self._slices = Slices()
         self._inferences: dict[tuple[str, str], App] = {
             (method, row.path): partial(self._let_in, partial(self._inference, row))
             for row in routes.ROUTES
@@ -83,8 +85,10 @@ class DataPlane:
     async def _inference(self, route: Route, visit: Visit) -> None:
         with await visit.generation.bodies.read(visit.receive) as body:
             asked = resolve.Asked(visit.method, visit.content_type, visit.scope["query_string"], body)
-            target = resolve.resolve(
-                route, asked, visit.generation, visit.profile, self._state, websocket=visit.is_websocket
+            target = await self._slices.run(
+                resolve.resolve(
+                    route, asked, visit.generation, visit.profile, self._state, websocket=visit.is_websocket
+                )
             )
             try:
                 with target.body:
@@ -93,7 +97,7 @@ class DataPlane:
                 target.release()
 
     async def _upstream(self, visit: Visit) -> None:
-        door = doors.upstream(visit.scope, visit.generation, visit.profile)
+        door = await self._slices.run(doors.upstream(visit.scope, visit.generation, visit.profile))
         if isinstance(door, doors.Moved):
             await visit.reply.redirect(door.status, door.location)
             return
@@ -104,7 +108,7 @@ class DataPlane:
         if is_captured or doors.needs_shortening(target, visit.generation):
             with await visit.generation.bodies.read(visit.receive) as body:
                 asked = resolve.Asked(visit.method, visit.content_type, target.query, body)
-                doors.shorten(target, asked, visit.generation)
+                await self._slices.run(doors.shorten(target, asked, visit.generation))
                 with target.body:
                     await self._recorded(visit, target, door.route, door.rest, target.body)
             return
