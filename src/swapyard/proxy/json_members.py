@@ -1,4 +1,4 @@
-"""Reads two members of a JSON object and skips the others; a module of its own, which mypyc cannot compile."""
+"""Reads two members of a JSON object and skips the others; a module of its own: mypyc cannot compile it."""
 
 from __future__ import annotations
 

@@ -3,10 +3,11 @@
 The text may be damaged: cut off, rubbish behind the closing brace, a byte-order mark.  What stands before the
 damage is found, because such bodies are forwarded all the same (specification, §2.1).
 
-A text may be as long and as oddly made as a client likes.  So nothing here is a loop in Python over what the
-text holds: the regular expressions of the standard library and its iterators take whole stretches at once, and
-no stretch is longer than a step.  Between two steps a walk yields, so that whoever drives it can let others
-have their turn (`slices.py`), and a mapped file never comes into memory as a whole.
+A text may be as long and as oddly made as a client likes.  So nothing here is a loop in Python over what
+the text holds, as far as that can be avoided: the regular expressions and iterators of the standard library
+take whole stretches at once, and no stretch is longer than a step.  Between two steps a walk yields, so that
+whoever drives it can let others have their turn (`slices.py`), and a mapped file never comes into memory as a
+whole.
 """
 
 from __future__ import annotations
@@ -139,8 +140,9 @@ def _dull(names: frozenset[str]) -> re.Pattern[bytes]:
         value = rb'%b|[\[{](?:[^"\[\]{}]++|%b)*+[\]}]' % (_TEXT, value)
     value = rb'[^ \t\r\n,\[\]{}":]++|' + value
     name = rb'"(?!(?:%b)")[^"\\]*+"' % spelt
-    # A comma may be missing, but then it must be clear that the value has ended.
-    member = blanks + name + blanks + b":" + blanks + b"(?:" + value + b")?+" + blanks + rb'(?:,|(?="))'
+    # The comma may be missing where it is clear that the value has ended, and the value before a comma.
+    ending = b"(?:(?:" + value + b")" + blanks + rb'(?:,|(?="))|,)'
+    member = blanks + name + blanks + b":" + blanks + ending
     return re.compile(b"(?:" + member + b")*+", re.DOTALL)
 
 

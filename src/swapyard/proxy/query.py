@@ -1,4 +1,4 @@
-"""Query strings and urlencoded forms: one name found in them, as strictly as the reference reads, and replaced.
+"""Query strings and urlencoded forms: one name found as strictly as the reference finds it, and replaced.
 
 Neither loops over the pairs: a form may hold millions.  Every byte that is not a pair of that name stays.
 """
@@ -47,7 +47,7 @@ def first_value(text: Source, name: bytes, limit_bytes: int) -> Walk[bytes | Non
 
 
 def with_value(text: Source, name: bytes, value: str) -> Walk[Spliced | None]:
-    """The text with this value for the first pair of that name and without the others; None if it has none."""
+    """The text with this value for the first pair of that name and no other pair of it; None for none."""
     pair, another, splicer = _pair(name), _pair(name, before=b"&"), Splicer(text)
     for piece in _pieces(text):
         if piece is not None and _may_hold(piece, name):
