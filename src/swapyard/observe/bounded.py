@@ -17,7 +17,8 @@ _CANDIDATES = 16
 """Places tried per end; reports stand at the very ends, so a text with more is not worth the search."""
 
 _KEY = re.compile(rb'"(?:usage|timings|metrics)"\s*:')
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+# A string in which the text breaks off goes to its end: what stands in it are no tokens.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 
 
 class BoundedText:

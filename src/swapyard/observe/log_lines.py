@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 
+from swapyard.observe.cut import ADDRESS_CHARACTERS, AGENT_CHARACTERS, PATH_CHARACTERS, cut
+
 _LEVEL_NAMES = {
     logging.DEBUG: "DEBUG",
     logging.INFO: "INFO",
@@ -78,9 +80,10 @@ def access_line(
     duration: float,
 ) -> str:
     """The message of one answered request: `path` decoded and without its query, `duration` in seconds."""
-    request = escaped(f"{method} {path} {protocol}")
+    request = escaped(f"{method} {cut(path, PATH_CHARACTERS)} {protocol}")
+    client, agent = cut(client_ip, ADDRESS_CHARACTERS), cut(user_agent, AGENT_CHARACTERS)
     return (
-        f'Request {escaped(client_ip)} "{request}" {status} {body_bytes} "{escaped(user_agent)}" '
+        f'Request {escaped(client)} "{request}" {status} {body_bytes} "{escaped(agent)}" '
         f"{duration_text(duration)}"
     )
 

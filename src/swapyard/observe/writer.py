@@ -300,6 +300,7 @@ class Writer:
         if exchange.request_body_lost:
             return None
         size_bytes = DRAFT_BYTES + len(exchange.request_body or b"") + len(reading.body or b"")
+        size_bytes += sum(len(name) + len(value) for name, value in exchange.request_headers)
         return ExchangeDraft(row, exchange, reading.body, self.redacted, size_bytes)
 
     def _commit(self, ended: list[Ended]) -> None:

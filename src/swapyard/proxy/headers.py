@@ -33,6 +33,9 @@ HOP_BY_HOP = frozenset(
 
 _NOT_TO_UPSTREAM = HOP_BY_HOP | {b"content-length"}
 
+REMEMBERED_BYTES = 256
+"""Longest Connection header of which it is remembered what it means."""
+
 FORWARDING = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 """Headers that tell a server about our client; none of a peer's business."""
 
@@ -148,12 +151,18 @@ def _has_token(headers: Headers, name: bytes, wanted: bytes) -> bool:
 
 def _and_listed(gone: frozenset[bytes], headers: Headers) -> frozenset[bytes]:
     """These, and the headers that Connection declares to be hop-by-hop as well."""
-    return _joined(gone, tuple(value for name, value in headers if name == b"connection"))
+    lists = tuple(value for name, value in headers if name == b"connection")
+    return _join(gone, lists) if sum(map(len, lists)) > REMEMBERED_BYTES else _joined(gone, lists)
 
 
 @lru_cache(maxsize=64)
 def _joined(names: frozenset[bytes], lists: tuple[bytes, ...]) -> frozenset[bytes]:
-    """These names and the members of comma lists in lower case; nearly all connections say the same."""
+    """The same, remembered: nearly all connections say the same."""
+    return _join(names, lists)
+
+
+def _join(names: frozenset[bytes], lists: tuple[bytes, ...]) -> frozenset[bytes]:
+    """These names and the members of comma lists in lower case."""
     return names | {token.strip().lower() for value in lists for token in value.split(b",")}
 
 

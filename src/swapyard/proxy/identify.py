@@ -34,6 +34,7 @@ from swapyard.proxy.json_scan import (
 )
 from swapyard.proxy.rewrite import replace_model
 from swapyard.proxy.splice import Spliced, Splicer
+from swapyard.web.names import checked, too_long
 
 AT_ONCE_BYTES = 256 * 1024
 """The longest JSON text that is read by the library in one go: fast, but nobody else has a turn meanwhile."""
@@ -142,14 +143,6 @@ def rename(method: str, content_type: str, query_string: bytes, body: Source, ne
             return Renamed(renamed_query, (yield from query.with_value(body, b"model", new_name)))
 
 
-def too_long(length: int) -> RequestError:
-    """What is said of a name of this many bytes; of the name itself nothing is kept."""
-    return RequestError(
-        Fault.INVALID_REQUEST,
-        f"the model's name is {length} bytes long; the longest possible name has {LONGEST_NAME_BYTES}",
-    )
-
-
 def _place(method: str, content_type: str) -> _Place:
     if method == "GET":
         return _Place.QUERY
@@ -201,12 +194,7 @@ def _name(value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise RequestError(Fault.INVALID_REQUEST, "the model's name is not a string")
-    # No character takes more than four bytes.
-    if 4 * len(value) > LONGEST_NAME_BYTES:
-        length = len(value.encode("utf-8", "replace"))
-        if length > LONGEST_NAME_BYTES:
-            raise too_long(length)
-    return value or None
+    return checked(value) or None
 
 
 def _is_true(value: Any) -> bool:
