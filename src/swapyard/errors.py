@@ -56,6 +56,7 @@ class Fault(StrEnum):
 
     # The caller
     BAD_REQUEST = "bad_request"
+    INVALID_REQUEST = "invalid_request"
     UNAUTHORIZED = "unauthorized"
     # The same for our own page, which asks for the key in a form of its own
     UNAUTHORIZED_PAGE = "unauthorized_page"

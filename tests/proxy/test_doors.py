@@ -17,6 +17,7 @@ from swapyard.proxy.doors import Door, Moved, split_path
 from swapyard.proxy.generation import Generation, build
 from swapyard.proxy.resolve import Asked
 from swapyard.proxy.sending import StreamedBody
+from swapyard.proxy.slices import finished
 from swapyard.web.messages import Request
 from swapyard.web.wire import Wire
 
@@ -52,13 +53,13 @@ def request(path: str, query: str = "", method: str = "GET") -> Request:
 
 
 def door(path: str, query: str = "", profile: str | None = None, method: str = "GET") -> Door:
-    found = doors.upstream(request(f"/upstream/{path}", query, method), GENERATION, profile)
+    found = finished(doors.upstream(request(f"/upstream/{path}", query, method), GENERATION, profile))
     assert isinstance(found, Door)
     return found
 
 
 def moved(path: str, query: str = "", profile: str | None = None, method: str = "GET") -> Moved:
-    found = doors.upstream(request(f"/upstream/{path}", query, method), GENERATION, profile)
+    found = finished(doors.upstream(request(f"/upstream/{path}", query, method), GENERATION, profile))
     assert isinstance(found, Moved)
     return found
 
@@ -91,7 +92,7 @@ def test_the_longest_leading_name_counts_and_the_rest_keeps_its_encoding(
 @pytest.mark.parametrize("path", ["", "/", "x/m1/y", "nobody/x", "pool/x", "M1/x", "m1x/"])
 def test_a_path_that_begins_with_no_name_is_not_found(path: str) -> None:
     with pytest.raises(RequestError) as refused:
-        doors.upstream(request(f"/upstream/{path}"), GENERATION, None)
+        finished(doors.upstream(request(f"/upstream/{path}"), GENERATION, None))
     assert (refused.value.fault, refused.value.message) == (Fault.NOT_FOUND, "model not found")
 
 
@@ -134,7 +135,7 @@ def test_a_pinned_name_alone_is_sent_to_its_replacement() -> None:
 )
 def test_a_name_that_a_profile_switches_off_is_not_found(path: str) -> None:
     with pytest.raises(RequestError) as refused:
-        doors.upstream(request(f"/upstream/{path}"), GENERATION, "day")
+        finished(doors.upstream(request(f"/upstream/{path}"), GENERATION, "day"))
     assert refused.value.fault is Fault.NOT_FOUND
 
 
@@ -167,10 +168,10 @@ def test_a_body_is_shortened_only_towards_a_peer_that_goes_by_another_name() -> 
     target = door("cloud/m1/v1/chat/completions", method="POST").target
     assert doors.needs_shortening(target, GENERATION)
     asked = Asked("POST", "application/json", b"", Body(b'{"model":"cloud/m1"}'))
-    doors.shorten(target, asked, GENERATION)
+    finished(doors.shorten(target, asked, GENERATION))
     assert bytes(target.body.view()) == b'{"model":"m1"}'
     asked = Asked("POST", "application/json", b"", Body(b'{"model":"other"}'))
-    doors.shorten(target, asked, GENERATION)
+    finished(doors.shorten(target, asked, GENERATION))
     assert bytes(target.body.view()) == b'{"model":"other"}'
     assert not doors.needs_shortening(door("m1/x").target, GENERATION)
     assert not doors.needs_shortening(door("big/one/x").target, GENERATION)

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from swapyard.proxy import json_scan
-from swapyard.proxy.json_scan import Level, Source, first_members, scan, string_value
+from swapyard.proxy.json_scan import Level, Slot, Source, Wanted, string_value
+from swapyard.proxy.slices import finished
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -20,9 +21,25 @@ json_values = st.recursive(
 )
 
 
-def texts(body: bytes, level: Level | None) -> list[tuple[str | None, bytes]]:
+ALL = frozenset(["a", "b", "c", "k", "list", "model", ""])
+
+
+def scan(text: Source, names: frozenset[str] = ALL, index: int = 100, most: int = 100) -> Level | None:
+    return finished(json_scan.scan(text, 0, len(text), Wanted(names, index, most)))
+
+
+def first_members(text: Source, *names: str) -> dict[str, bytes]:
+    slots = finished(json_scan.first_slots(text, Wanted(frozenset(names)))).slots
+    return {key: bytes(text[slot.value : slot.end]) for key, slot in slots.items()}
+
+
+def slots(level: Level | None) -> list[Slot]:
     assert level is not None
-    return [(slot.key, body[slot.value : slot.end]) for slot in level.slots]
+    return [item for item in level.items if isinstance(item, Slot)]
+
+
+def texts(body: bytes, level: Level | None) -> list[tuple[str | None, bytes]]:
+    return [(slot.key, body[slot.value : slot.end]) for slot in slots(level)]
 
 
 def test_members_are_found_with_their_blanks_and_duplicates() -> None:
@@ -30,7 +47,7 @@ def test_members_are_found_with_their_blanks_and_duplicates() -> None:
     level = scan(body)
     assert texts(body, level) == [("a", b"1"), ("a", b'"x,}"'), ("b", b"[ ]")]
     assert level is not None
-    assert [body[slot.start : slot.stop] for slot in level.slots] == [
+    assert [body[slot.start : slot.stop] for slot in slots(level)] == [
         b' "a" : 1 ',
         b' "a":"x,}" ',
         b'"\\u0062":[ ] ',
@@ -80,7 +97,7 @@ def test_the_tolerant_scanner_agrees_with_the_strict_one(
     # A backslash behind the closing brace makes the text invalid, so that the other scanner reads it.
     tolerant = scan(text + b"\\" + rubbish)
     assert tolerant == strict
-    assert [json.loads(text[slot.value : slot.end]) for slot in strict.slots] == [value, [value, value]]
+    assert [json.loads(text[slot.value : slot.end]) for slot in slots(strict)] == [value, [value, value]]
 
 
 @given(json_values, st.integers(2, 9), st.integers(1, 20), st.integers(0, 8))
@@ -92,8 +109,8 @@ def test_a_text_in_a_file_is_read_alike_whatever_the_steps(
     # A backslash behind it makes the text invalid, so that the same scanner reads it, in one step.
     whole = scan(text + b"\\")
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile() as file:
-        patch.setattr(json_scan, "AT_ONCE_BYTES", 0)
-        patch.setattr(json_scan, "STEP_BYTES", step)
+        for name in ("STEP_BYTES", "DENSE_STEP_BYTES", "FIRST_STEP_BYTES", "FINE_STEP_BYTES"):
+            patch.setattr(json_scan, name, step)
         patch.setattr(json_scan, "WINDOW_BYTES", window)
         file.write(text)
         file.flush()
@@ -109,9 +126,11 @@ def test_no_bytes_whatever_make_the_scanner_fail_or_leave_the_text(body: bytes) 
     if level is None:
         return
     position = level.opening + 1
-    for slot in level.slots:
-        assert position <= slot.start <= slot.value < slot.end <= slot.stop <= len(body)
-        position = slot.stop
+    for item in level.items:
+        assert position <= item.start <= item.stop <= len(body)
+        if isinstance(item, Slot):
+            assert item.start <= item.value < item.end <= item.stop
+        position = item.stop
 
 
 @pytest.mark.parametrize("kind", ["bytes", "memoryview", "mmap"])

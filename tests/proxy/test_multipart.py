@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swapyard.proxy.json_scan import Source
-from swapyard.proxy.multipart import FormError, boundary_of, replace_fields, value_fields
+from swapyard.proxy.multipart import FormError, boundary_of, edits, value_fields
 from swapyard.proxy.splice import splice
 
 Part = tuple[str, bytes]
+
+NAMES = [b"model", b"stream", b"n", b'a"b', b"a b", "ünï".encode()]
 
 
 def form(*parts: Part, boundary: str = "XX") -> bytes:
@@ -30,12 +32,13 @@ def value(name: str, content: bytes) -> Part:
 
 
 def found(body: Source, boundary: bytes = b"XX") -> list[tuple[bytes, bytes]]:
-    return [(field.name, bytes(body[field.start : field.end])) for field in value_fields(body, boundary)]
+    fields = value_fields(body, boundary, NAMES)
+    return [(field.name, bytes(body[field.start : field.end])) for field in fields if field is not None]
 
 
 def renamed(body: bytes, new: bytes) -> bytes:
-    fields = [field for field in value_fields(body, b"XX") if field.name == b"model"]
-    return bytes(splice(body, replace_fields(fields, new)))
+    fields = [field for field in value_fields(body, b"XX", [b"model"]) if field is not None]
+    return bytes(splice(body, [edit for field in fields for edit in edits(field, new)]))
 
 
 WAV = 'Content-Disposition: form-data; name="model"; filename="model.wav"\r\nContent-Type: audio/wav'

@@ -16,6 +16,7 @@ from swapyard.proxy.body import Body
 from swapyard.proxy.generation import Generation, build
 from swapyard.proxy.resolve import Asked, Target, resolve
 from swapyard.proxy.routes import Route
+from swapyard.proxy.slices import finished
 from swapyard.types import ModelId, State
 
 CONFIG = """
@@ -65,9 +66,13 @@ def stopped(_: ModelId) -> State:
     return State.STOPPED
 
 
+def resolved(*asked: Any, **more: Any) -> Target:
+    return finished(resolve(*asked, **more))
+
+
 def ask_json(body: dict[str, Any], profile: str | None = None, made: Generation = GENERATION) -> Target:
     asked = Asked("POST", "application/json", b"", Body(json.dumps(body).encode()))
-    return resolve(CHAT, asked, made, profile, stopped)
+    return resolved(CHAT, asked, made, profile, stopped)
 
 
 def ask(name: str, profile: str | None = None) -> Target:
@@ -218,7 +223,7 @@ def test_a_prefix_that_is_no_profile_belongs_to_the_name_issue_3(name: str) -> N
 def test_the_form_with_a_colon_works_in_queries_issue_3() -> None:
     row = route("GET", "/props")
     asked = Asked("GET", "", b"x=1&model=night%3Aassistant", Body())
-    target = resolve(row, asked, GENERATION, None, stopped)
+    target = resolved(row, asked, GENERATION, None, stopped)
     assert target.local == "qwen" and b"model=qwen" in target.query and b"night" not in target.query
 
 
@@ -229,7 +234,7 @@ def test_the_form_with_a_colon_works_in_forms_issue_3() -> None:
     )
     row = route("POST", "/v1/audio/transcriptions")
     asked = Asked("POST", "multipart/form-data; boundary=b", b"", Body(form))
-    target = resolve(row, asked, GENERATION, None, stopped)
+    target = resolved(row, asked, GENERATION, None, stopped)
     assert target.local == "qwen"
     assert bytes(target.body.view()) == form.replace(b"\r\nnight:assistant\r\n", b"\r\nqwen\r\n")
 
@@ -237,7 +242,7 @@ def test_the_form_with_a_colon_works_in_forms_issue_3() -> None:
 def test_the_form_with_a_colon_changes_no_other_byte_issue_3() -> None:
     body = b'{ "temperature": 0.70,\n "model" : "night:assistant" , "x": [1e400, "\\u00e9"]}'
     asked = Asked("POST", "application/json; charset=utf-8", b"", Body(body))
-    target = resolve(CHAT, asked, GENERATION, None, stopped)
+    target = resolved(CHAT, asked, GENERATION, None, stopped)
     assert bytes(target.body.view()) == body.replace(b"night:assistant", b"qwen")
 
 
@@ -253,7 +258,7 @@ def test_a_selector_is_replaced_by_its_target_and_noted() -> None:
 def test_a_warm_selector_looks_at_the_states_of_its_targets() -> None:
     states = {ModelId("gemma:7b"): State.READY}
     asked = Asked("POST", "application/json", b"", Body(b'{"model":"any"}'))
-    target = resolve(CHAT, asked, GENERATION, None, lambda model: states.get(model, State.STOPPED))
+    target = resolved(CHAT, asked, GENERATION, None, lambda model: states.get(model, State.STOPPED))
     assert target.local == "gemma:7b"
 
 
@@ -277,7 +282,7 @@ def test_an_ignored_websocket_holds_nothing() -> None:
     row = route("GET", "/props")
     for websocket, expected in ((True, "mute"), (True, "mute"), (False, "mute"), (False, "b")):
         asked = Asked("GET", "", b"model=pool", Body())
-        target = resolve(row, asked, made, None, stopped, websocket=websocket)
+        target = resolved(row, asked, made, None, stopped, websocket=websocket)
         assert target.requested == expected
 
 
@@ -287,7 +292,7 @@ def test_a_selector_without_an_available_target_refuses() -> None:
         "models: {a: {cmd: 'x ${PORT}'}}\nselectors: {pool: {strategy: spillover, targets: [a]}}\n"
         "routing: {router: {settings: {groups: {all: {swap: false, members: [a]}}}}}\n"
     )
-    target = resolve(CHAT, asked, made, None, lambda _: State.STOPPING)
+    target = resolved(CHAT, asked, made, None, lambda _: State.STOPPING)
     assert target.refusal is not None and target.refusal.fault is Fault.NO_TARGET
 
 
@@ -321,7 +326,7 @@ def test_a_body_that_cannot_be_filtered_is_refused_and_what_was_held_can_be_rele
         "routing: {router: {settings: {groups: {all: {swap: false, members: [a, b]}}}}}\n"
     )
     asked = Asked("POST", "application/json", b"", Body(b'{"model":"pool","x":'))
-    target = resolve(CHAT, asked, made, None, stopped)
+    target = resolved(CHAT, asked, made, None, stopped)
     assert target.refusal is not None and target.refusal.fault is Fault.BAD_REQUEST
     target.release()
     assert ask_json({"model": "pool"}, made=made).requested == "a"
@@ -329,14 +334,14 @@ def test_a_body_that_cannot_be_filtered_is_refused_and_what_was_held_can_be_rele
 
 def test_what_nothing_changes_goes_on_as_the_very_body_that_came() -> None:
     body = Body(b'{"model":"qwen"}')
-    target = resolve(CHAT, Asked("POST", "application/json", b"q=1", body), GENERATION, None, stopped)
+    target = resolved(CHAT, Asked("POST", "application/json", b"q=1", body), GENERATION, None, stopped)
     assert target.body is body and target.query == b"q=1"
 
 
 def test_versionless_paths_reach_the_upstream_without_their_prefix() -> None:
     row = route("POST", "/v/chat/completions")
     asked = Asked("POST", "application/json", b"", Body(b'{"model":"qwen","stream":true}'))
-    target = resolve(row, asked, GENERATION, None, stopped)
+    target = resolved(row, asked, GENERATION, None, stopped)
     assert target.path == b"/chat/completions" and target.stream and not target.shows_loading
 
 

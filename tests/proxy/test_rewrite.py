@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swapyard.errors import Fault, RequestError
-from swapyard.proxy.rewrite import apply_filters, replace_model
+from swapyard.proxy import rewrite
+from swapyard.proxy.slices import finished
+from swapyard.proxy.splice import Spliced
+
+
+def apply_filters(body: bytes, **filters: Any) -> Spliced | None:
+    return finished(rewrite.apply_filters(body, **filters))
 
 
 def filtered(body: bytes, **filters: Any) -> bytes:
@@ -175,7 +181,7 @@ def test_a_long_body_is_referred_to_and_not_copied() -> None:
     assert isinstance(first, memoryview)
     assert first.obj is body
     assert first.nbytes > 3_000_000
-    assert replace_model(b'{"a":1}', "n") is None
+    assert finished(rewrite.replace_model(b'{"a":1}', "n")) is None
 
 
 # Names that need no escaping in a path, and few of them, so that paths meet what is there.

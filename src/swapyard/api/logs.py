@@ -12,6 +12,7 @@ from swapyard.api.services import Services
 from swapyard.errors import Fault, RequestError
 from swapyard.observe.logs import Source
 from swapyard.types import ModelId
+from swapyard.web.names import checked
 
 PLAIN = {"content-type": "text/plain"}
 TEXT = schemas.of_text("text/plain")
@@ -45,7 +46,7 @@ def routes(services: Services) -> APIRouter:
         return follow(request, source_of(name))
 
     def source_of(name: str) -> Source | ModelId:
-        match name:
+        match checked(name):
             case "":
                 return Source.COMBINED
             case "proxy":

@@ -17,6 +17,7 @@ from swapyard.errors import Fault, RequestError
 from swapyard.observe.timestamps import rfc3339
 from swapyard.processes.fleet import ProcessStatus
 from swapyard.types import ModelId, State
+from swapyard.web.names import checked
 
 RUNNING = (State.STARTING, State.READY, State.STOPPING)
 
@@ -29,7 +30,7 @@ def state_of(services: Services) -> listing.StateOf:
 
 def local_model(services: Services, name: str) -> ModelId:
     """The local model of that name or alias; RequestError(NOT_FOUND) otherwise."""
-    found = services.names().resolve(name)
+    found = services.names().resolve(checked(name))
     if isinstance(found, LocalModel):
         return found.model
     raise RequestError(Fault.NOT_FOUND, "model not found")
@@ -62,7 +63,7 @@ def routes(services: Services) -> APIRouter:
     async def one_model(request: Request, model_id: str) -> Response:
         """The record of one name of the list."""
         for record in records():
-            if record["id"] == model_id:
+            if record["id"] == checked(model_id):
                 return with_origin(request, record)
         raise RequestError(Fault.NOT_FOUND, "model not found")
 

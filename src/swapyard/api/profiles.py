@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from swapyard.api import gate, schemas
 from swapyard.api.services import Services
 from swapyard.errors import Fault, RequestError
+from swapyard.web.names import checked
 
 BODY_LIMIT_BYTES = 64 * 1024
 """Longest body that is read to find the name of a profile in it."""
@@ -78,4 +79,4 @@ def _wanted(body: bytes) -> str | None:
     name = value["name"]
     if name is not None and not isinstance(name, str):
         raise RequestError(Fault.BAD_REQUEST, "profile name must be a string or null")
-    return name or None
+    return checked(name, "the profile's name") if name else None

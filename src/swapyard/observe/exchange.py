@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from swapyard.observe.cut import CONTENT_TYPE_CHARACTERS, cut
 from swapyard.observe.parts import Parts
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class Exchange:
         self.status = status
         self.response_headers = headers
         fields = dict(reversed(headers))  # the first of each name counts
-        self.content_type = fields.get(b"content-type", b"").decode("latin-1")
+        self.content_type = cut(fields.get(b"content-type", b"").decode("latin-1"), CONTENT_TYPE_CHARACTERS)
         self.content_encoding = fields.get(b"content-encoding", b"").decode("latin-1")
         # The text of an encoded stream cannot be seen in passing.
         self.look_for_token = not self.content_encoding and "text/event-stream" in self.content_type

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
+from swapyard.observe.cut import HEADER_NAME_BYTES, HEADER_VALUE_BYTES, HEADERS, MARK, SESSION_CHARACTERS, cut
+
 RawHeaders = Iterable[tuple[bytes, bytes]]
 """Headers as ASGI hands them over."""
 
 REDACTED = "[REDACTED]"
-
-SESSION_LIMIT = 256
-"""Characters of a session that are kept."""
 
 _LONGEST_SPELT_BYTES = 128
 
@@ -27,13 +26,24 @@ def redaction(names: Iterable[str] = ()) -> frozenset[str]:
 def header_map(
     headers: RawHeaders, redacted: frozenset[str] = ALWAYS_REDACTED, *, without: frozenset[str] = frozenset()
 ) -> dict[str, str]:
-    """The first value of every name, except names in `without` (lower case)."""
+    """The first value of every name, except names in `without` (lower case).
+
+    Long names and values are cut, and of very many only the first are shown.
+    """
     shown: dict[str, str] = {}
     for raw_name, raw_value in headers:
-        name, lower = _spell(raw_name)
+        name, lower = _spell(raw_name[:HEADER_NAME_BYTES])
         if name not in shown and lower not in without:
-            shown[name] = REDACTED if lower in redacted else raw_value.decode("latin-1")
+            if len(shown) == HEADERS:
+                shown[MARK] = MARK
+                break
+            shown[name] = REDACTED if lower in redacted else _text(raw_value)
     return shown
+
+
+def _text(raw_value: bytes) -> str:
+    text = raw_value[: HEADER_VALUE_BYTES + 1].decode("latin-1")
+    return cut(text, HEADER_VALUE_BYTES)
 
 
 def session_names(names: Iterable[str], redacted: frozenset[str] = ALWAYS_REDACTED) -> tuple[bytes, ...]:
@@ -51,7 +61,9 @@ def session_of(headers: RawHeaders, names: tuple[bytes, ...]) -> str:
         name = raw_name.lower()
         if name in names and (value := raw_value.strip()):
             found.setdefault(name, value)
-    return next((found[name].decode("latin-1")[:SESSION_LIMIT] for name in names if name in found), "")
+    return next(
+        (cut(found[name].decode("latin-1"), SESSION_CHARACTERS) for name in names if name in found), ""
+    )
 
 
 def _spell(raw_name: bytes) -> tuple[str, str]:

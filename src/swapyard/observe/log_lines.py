@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 
+from swapyard.observe.cut import ADDRESS_CHARACTERS, AGENT_CHARACTERS, PATH_CHARACTERS, cut
+
 _LEVEL_NAMES = {
     logging.DEBUG: "DEBUG",
     logging.INFO: "INFO",
@@ -14,9 +16,6 @@ _LEVEL_NAMES = {
 _LEVELS = {name.lower(): level for level, name in _LEVEL_NAMES.items()}
 
 _NOT_LOGGED = ("/wol-health", "/api/performance", "/metrics", "/api/yard", "/ui/assets/")
-
-LOGGED_CHARACTERS = 2048
-"""Most of one text from a client that a line shows; what is longer ends in the number of those left out."""
 
 # C0 and C1 controls, the two Unicode line ends, marks that turn the writing direction, lone surrogates, and
 # what would end a quoted field.
@@ -57,13 +56,6 @@ def escaped(text: str) -> str:
     return _UNSAFE.sub(_spelled, text)
 
 
-def shortened(text: str) -> str:
-    """`text`, or its beginning and how many characters follow."""
-    if len(text) <= LOGGED_CHARACTERS:
-        return text
-    return f"{text[:LOGGED_CHARACTERS]}... ({len(text) - LOGGED_CHARACTERS} more)"
-
-
 def _spelled(found: re.Match[str]) -> str:
     char = found.group()
     if char in '"\\':
@@ -88,10 +80,10 @@ def access_line(
     duration: float,
 ) -> str:
     """The message of one answered request: `path` decoded and without its query, `duration` in seconds."""
-    request = escaped(f"{method} {shortened(path)} {protocol}")
-    agent = escaped(shortened(user_agent))
+    request = escaped(f"{method} {cut(path, PATH_CHARACTERS)} {protocol}")
+    client, agent = cut(client_ip, ADDRESS_CHARACTERS), cut(user_agent, AGENT_CHARACTERS)
     return (
-        f'Request {escaped(shortened(client_ip))} "{request}" {status} {body_bytes} "{agent}" '
+        f'Request {escaped(client)} "{request}" {status} {body_bytes} "{escaped(agent)}" '
         f"{duration_text(duration)}"
     )
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from swapyard.notices import ActivityRecorded, InflightChanged
 from swapyard.observe.activity import CLIENT_LEFT, ActivityRow
 from swapyard.observe.captures import Captures
+from swapyard.observe.cut import ADDRESS_CHARACTERS, PATH_CHARACTERS, REQUEST_ID_CHARACTERS, cut
 from swapyard.observe.exchange import Exchange, Headers, Hooks
 from swapyard.observe.header_map import redaction, session_names
 from swapyard.observe.inflight import InflightList
@@ -23,9 +24,6 @@ from swapyard.observe.writer import Segment, Turn, Writer
 from swapyard.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
-
-ADDRESS_LIMIT = 128
-"""Characters of a client's address that are kept; X-Forwarded-For may say anything."""
 
 _ANNOUNCED_AT_ONCE = 64
 
@@ -126,14 +124,14 @@ class Recorder:
         recorded_path = path if recorded_path is None else recorded_path
         exchange = Exchange(
             exchange_id=exchange_id,
-            request_id=request_id or f"{self._run_id}-{exchange_id}",
+            request_id=cut(request_id, REQUEST_ID_CHARACTERS) or f"{self._run_id}-{exchange_id}",
             method=method,
-            path=path,
-            recorded_path=recorded_path,
+            path=cut(path, PATH_CHARACTERS),
+            recorded_path=cut(recorded_path, PATH_CHARACTERS),
             model=model,
             requested=requested or model,
             headers=headers,
-            remote_ip=remote_ip[:ADDRESS_LIMIT],
+            remote_ip=cut(remote_ip, ADDRESS_CHARACTERS),
             key=key,
             metered=method == "POST" if metered is None else metered,
             parts=parts,

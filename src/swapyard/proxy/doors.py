@@ -14,6 +14,7 @@ from swapyard.errors import Fault, RequestError
 from swapyard.proxy import identify, resolve, routes
 from swapyard.proxy.body import Body
 from swapyard.proxy.generation import Generation
+from swapyard.proxy.json_scan import Walk
 from swapyard.proxy.resolve import Asked, Target
 from swapyard.proxy.routes import Route
 from swapyard.proxy.sending import StreamedBody
@@ -47,7 +48,7 @@ class Door:
     path_is_ignored: bool
 
 
-def upstream(request: Request, generation: Generation, profile: str | None) -> Door | Moved:
+def upstream(request: Request, generation: Generation, profile: str | None) -> Walk[Door | Moved]:
     """Whom `/upstream/<model>/…` leads to.  RequestError (NOT_FOUND) when it names no model."""
     raw = request.raw_path.decode("latin-1").removeprefix(routes.UPSTREAM.path)
     raw = _meant(raw, generation, profile)
@@ -61,7 +62,7 @@ def upstream(request: Request, generation: Generation, profile: str | None) -> D
         status = 301 if request.method in ("GET", "HEAD") else 308
         return Moved(status, f"{location}?{query.decode('latin-1')}" if query else location)
     path = unquote(rest) if len(rest) <= _LONGEST_DECODED else rest
-    stream = identify.identify("GET", "", query, b"").stream
+    stream = yield from identify.query_asks_for_stream(query)
     target = Target(name, name, stream, rest.encode("latin-1"), query, Body())
     resolve.find(target, generation)
     row = routes.find(request.method, path)
@@ -84,9 +85,9 @@ def needs_shortening(target: Target, generation: Generation) -> bool:
     return target.peer is not None and resolve.bare_name(target, generation) is not None
 
 
-def shorten(target: Target, asked: Asked, generation: Generation) -> None:
+def shorten(target: Target, asked: Asked, generation: Generation) -> Walk[None]:
     """Replace the qualified name in body and query, where it stands there, by the peer's own."""
-    resolve.shorten_peer_name(target, asked, generation)
+    yield from resolve.shorten_peer_name(target, asked, generation)
     target.query, target.body = asked.query, asked.body
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import msgspec
 
 from swapyard.config.parameters import ParameterError, Step
-from swapyard.proxy.json_scan import Level, Slot, Source, scan
+from swapyard.proxy.json_scan import Level, Run, Slot, Source, Walk, Wanted, scan
 from swapyard.proxy.splice import Spliced
 
 
@@ -21,28 +22,40 @@ class BrokenOffError(ValueError):
 
 
 class Document:
-    """A JSON object being changed; `text` has to stay open as long as the result is used.
+    """A JSON object being changed; `text` has to stay open as long as the result is used."""
 
-    Raises ValueError when the text holds no object.
-    """
-
-    def __init__(self, text: Source) -> None:
-        level = scan(text)
-        if level is None or not level.is_object:
-            raise ValueError("the text holds no JSON object")
-        self._root = _Container(text, 0, len(text), level)
+    def __init__(self, root: _Container) -> None:
+        self._root = root
         self._changed = False
 
-    def strip(self, path: Sequence[Step]) -> None:
-        """Remove what a path leads to, with one comma; nothing when it leads nowhere."""
-        self._changed |= _strip(self._root, path)
+    @classmethod
+    def read(cls, text: Source, paths: Sequence[Sequence[Step]]) -> Walk[Self]:
+        """The object in the text, of which no other paths than these will be changed, each of them once.
 
-    def set(self, path: Sequence[Step], value: bytes) -> None:
+        Raises ValueError when the text holds no object.
+        """
+        steps = [step for path in paths for step in path]
+        wanted = Wanted(
+            frozenset(step.name for step in steps),
+            index=max((step.index or 0 for step in steps), default=0),
+            # So many of one name may be removed one after the other.
+            most=len(paths) + 1,
+        )
+        level = yield from scan(text, 0, len(text), wanted)
+        if level is None or not level.is_object:
+            raise ValueError("the text holds no JSON object")
+        return cls(_Container(text, 0, len(text), level, wanted))
+
+    def strip(self, path: Sequence[Step]) -> Walk[None]:
+        """Remove what a path leads to, with one comma; nothing when it leads nowhere."""
+        self._changed |= yield from _strip(self._root, path)
+
+    def set(self, path: Sequence[Step], value: bytes) -> Walk[None]:
         """Put JSON text where a path leads to; what is missing on the way is created.
 
         Raises ParameterError for a name where an array needs an index, BrokenOffError for damaged text.
         """
-        _set(self._root, path, value)
+        yield from _set(self._root, path, value)
         self._changed = True
 
     def spliced(self) -> Spliced | None:
@@ -107,10 +120,10 @@ class _Written:
 class _Container:
     """An object or array taken apart by one level: the text of `source` between two positions."""
 
-    def __init__(self, source: Source, start: int, end: int, level: Level) -> None:
+    def __init__(self, source: Source, start: int, end: int, level: Level, wanted: Wanted) -> None:
         self._source, self._start, self._end = source, start, end
-        self._level = level
-        self._items: list[Slot | _Written] = list(level.slots)
+        self._level, self._wanted = level, wanted
+        self._items: list[Slot | Run | _Written] = list(level.items)
 
     @property
     def is_object(self) -> bool:
@@ -119,7 +132,10 @@ class _Container:
     def position(self, step: Step) -> int | None:
         """Which item a step means; None when there is none."""
         if self.is_object:
-            return next((number for number, item in enumerate(self._items) if item.key == step.name), None)
+            for number, item in enumerate(self._items):
+                if not isinstance(item, Run) and item.key == step.name:
+                    return number
+            return None
         if step.is_last:
             return len(self._items) - 1 if self._items else None
         return step.index if step.index is not None and step.index < len(self._items) else None
@@ -129,6 +145,7 @@ class _Container:
 
     def replace(self, position: int, value: bytes) -> None:
         item = self._items[position]
+        assert not isinstance(item, Run)
         self._items[position] = _Written(item.key, item if isinstance(item, Slot) else item.slot, value)
 
     def add(self, step: Step, value: bytes) -> None:
@@ -144,68 +161,69 @@ class _Container:
             self._items += [_Written(None, None, b"null") for _ in range(step.index - len(self._items))]
         self._items.append(_Written(None, None, value))
 
-    def child(self, position: int) -> _Container | None:
+    def child(self, position: int) -> Walk[_Container | None]:
         """The value of an item, taken apart; None when it is a scalar."""
         item = self._items[position]
+        assert not isinstance(item, Run)
+        slot = item if isinstance(item, Slot) else item.slot
+        source: Source
         if isinstance(item, Slot):
-            child = _opened(self._source, item.value, item.end)
-            written = _Written(item.key, item, child) if child else None
+            source, start, end = self._source, item.value, item.end
         elif isinstance(item.value, bytes):
-            child = _opened(item.value, 0, len(item.value))
-            written = _Written(item.key, item.slot, child) if child else None
+            source, start, end = item.value, 0, len(item.value)
         else:
             return item.value
-        if written is not None:
-            self._items[position] = written
+        level = None
+        if source[start] in b"{[":
+            level = yield from scan(source, start, end, self._wanted)
+        if level is None:
+            return None
+        child = _Container(source, start, end, level, self._wanted)
+        self._items[position] = _Written(item.key, slot, child)
         return child
 
     def render(self, out: _Output) -> None:
         level, source = self._level, self._source
         behind = level.closing if level.closing is not None else self._end
-        if level.slots and level.closing is None:
-            behind = level.slots[-1].stop
-        out.keep(source, self._start, level.slots[0].start if level.slots else behind)
-        before: Slot | None = None
+        if level.items and level.closing is None:
+            behind = level.items[-1].stop
+        out.keep(source, self._start, level.items[0].start if level.items else behind)
+        before: Slot | Run | None = None
         for number, item in enumerate(self._items):
             if before is not None and source[before.stop : before.stop + 1] == b",":
                 out.keep(source, before.stop, before.stop + 1)
             elif number:
                 out.write(b",")
-            if isinstance(item, Slot):
-                out.keep(source, item.start, item.stop)
-                before = item
-            else:
+            if isinstance(item, _Written):
                 item.render(out, source)
                 before = item.slot
+            else:
+                out.keep(source, item.start, item.stop)
+                before = item
         out.keep(source, behind, self._end)
 
 
-def _opened(source: Source, start: int, end: int) -> _Container | None:
-    level = scan(source, start, end) if source[start] in b"{[" else None
-    return None if level is None else _Container(source, start, end, level)
-
-
-def _strip(container: _Container, path: Sequence[Step]) -> bool:
+def _strip(container: _Container, path: Sequence[Step]) -> Walk[bool]:
     position = container.position(path[0])
     if position is None:
         return False
     if len(path) == 1:
         container.remove(position)
         return True
-    child = container.child(position)
-    return child is not None and _strip(child, path[1:])
+    child = yield from container.child(position)
+    return child is not None and (yield from _strip(child, path[1:]))
 
 
-def _set(container: _Container, path: Sequence[Step], value: bytes) -> None:
+def _set(container: _Container, path: Sequence[Step], value: bytes) -> Walk[None]:
     step, rest = path[0], path[1:]
     appends = step.is_last and not container.is_object
     position = None if appends else container.position(step)
     if position is None:
         container.add(step, _built(rest, value))
         return
-    child = container.child(position) if rest else None
+    child = (yield from container.child(position)) if rest else None
     if child is not None:
-        _set(child, rest, value)
+        yield from _set(child, rest, value)
     else:
         # The value itself is meant, or a scalar stands where an object or array is needed.
         container.replace(position, _built(rest, value))

@@ -1,23 +1,56 @@
-"""Reads the members of a JSON object with their texts; a module of its own, which mypyc cannot compile."""
+"""Reads two members of a JSON object and skips the others; a module of its own: mypyc cannot compile it."""
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import msgspec
 
 
-class _Key(str):
-    """A member's name that equals only itself, so that a dict keeps duplicate names, in order."""
+class _Value:
+    """What a member holds; a type that the library does not know, so that it asks `_first_of` each time."""
 
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any = None) -> None:
+        self.value = value
+
+
+class _Model(_Value):
     __slots__ = ()
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
-def _own_key(_type: type, name: str) -> _Key:
-    return _Key(name)
+class _Stream(_Value):
+    __slots__ = ()
 
 
-MEMBERS = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_own_key)
-"""The top-level members of an object in order, duplicates included; what they contain is not built."""
+class _Members(msgspec.Struct):
+    model: _Model = _Model()
+    stream: _Stream = _Stream()
+
+
+class Values(NamedTuple):
+    """The values of the first `model` and the first `stream` member; None for null and for none."""
+
+    model: Any
+    stream: Any
+
+
+_seen: dict[type, Any] = {}
+
+
+def _first_of(kind: type, value: Any) -> Any:
+    """Among members of one name the first counts; the library by itself would keep the last."""
+    return _seen.setdefault(kind, kind(value))
+
+
+_DECODER = msgspec.json.Decoder(_Members, dec_hook=_first_of)
+
+
+def first_values(text: bytes | memoryview) -> Values:
+    """Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError for what is not one JSON object."""
+    try:
+        members = _DECODER.decode(text)
+    finally:
+        _seen.clear()
+    return Values(members.model.value, members.stream.value)

@@ -1,11 +1,13 @@
-"""Where the members of one JSON object or array lie in its text, without building what they contain.
+"""Where members of one JSON object or array lie in its text, without building what they contain.
 
-Valid JSON is walked by msgspec, which skips nested values at memory speed.  Anything it refuses (text cut
-off, rubbish behind the closing brace, a byte-order mark) is walked once more by a tolerant scanner that finds
-what stands before the damage, because such bodies are forwarded all the same (specification, §2.1).
+The text may be damaged: cut off, rubbish behind the closing brace, a byte-order mark.  What stands before the
+damage is found, because such bodies are forwarded all the same (specification, §2.1).
 
-A longer text in a mapped file is walked by the tolerant scanner from the start, window by window, so that it
-never comes into memory as a whole.
+A text may be as long and as oddly made as a client likes.  So nothing here is a loop in Python over what
+the text holds, as far as that can be avoided: the regular expressions and iterators of the standard library
+take whole stretches at once, and no stretch is longer than a step.  Between two steps a walk yields, so that
+whoever drives it can let others have their turn (`slices.py`), and a mapped file never comes into memory as a
+whole.
 """
 
 from __future__ import annotations
@@ -13,49 +15,68 @@ from __future__ import annotations
 import json
 import mmap
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate, islice
+from operator import indexOf
+from typing import NamedTuple, TypeVar
 
 import msgspec
-
-from swapyard.proxy.json_members import MEMBERS
 
 Source = bytes | mmap.mmap | memoryview
 """A request body, or part of one, as it lies in memory or in a mapped file."""
 
+T = TypeVar("T")
 
-_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
-_STRING_VALUE = msgspec.json.Decoder(str)
-
-AT_ONCE_BYTES = 32 * 1024 * 1024
-"""The longest mapped file that comes into memory as a whole, because that is faster by far."""
+Walk = Generator[None, None, T]
+"""Work that yields after every millisecond or less, and returns its result at the end."""
 
 WINDOW_BYTES = 8 * 1024 * 1024
 """How much of a mapped file is in memory while it is walked."""
 
 STEP_BYTES = 64 * 1024
-"""How far is looked for a bracket before the string in the way is stepped over."""
+"""How much of one string, number or blank is passed over at once."""
+
+DENSE_STEP_BYTES = 16 * 1024
+"""How much of everything else: every byte of it may be a bracket."""
+
+FIRST_STEP_BYTES = 512
+"""How far is looked at first; as long as that is not enough, twice as far."""
+
+FINE_STEP_BYTES = 1024
+"""The longest stretch in which brackets are gone through one by one."""
 
 # Bytes that are not UTF-8 and nesting beyond the interpreter's stack have exceptions of their own.
-_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_BLANKS = re.compile(rb"[ \t\r\n]*+")
-_NAME = re.compile(rb'[ \t\r\n]*+"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
+_STRING_VALUE = msgspec.json.Decoder(str)
+
+_TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _OPENING = re.compile(rb"[{\[]")
 _NAME_OR_CLOSING = re.compile(rb'["}]')
+_BLANKS = re.compile(rb"[ \t\r\n]*+")
+_NAME = re.compile(rb"[ \t\r\n]*+(%b)[ \t\r\n:]*+" % _TEXT, re.DOTALL)
 _TO_VALUE = re.compile(rb"[ \t\r\n:]*+")
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _SCALAR = re.compile(rb'[^ \t\r\n,\[\]{}":]*+')
-_TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_BETWEEN = rb'[^\[\]{}"]'
-# What holds no object or array that holds another: passed over at one go.
-_RUN = b"(?:%b++|%b|[\\[{]%b*+(?:%b%b*+)*+[\\]}])*+" % (_BETWEEN, _TEXT, _BETWEEN, _TEXT, _BETWEEN)
-_TO_BRACKET = re.compile(_RUN, re.DOTALL)
-_BRACKET = re.compile(_RUN + rb"([\[\]{}])", re.DOTALL)
+_STRING = re.compile(_TEXT, re.DOTALL)
+_IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+# Up to the first string that does not end within the stretch.
+_WHOLE = re.compile(rb'(?:[^"]++|%b)*+' % _TEXT, re.DOTALL)
+_TO_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|%b)*+[\[\]{}]' % _TEXT, re.DOTALL)
+
+_BRACKETS = b"[{]}"
+_NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
+# As signed numbers: what each bracket adds to the depth.
+_SIGNS = bytes.maketrans(_BRACKETS, b"\x01\x01\xff\xff")
 
 _OPEN_OBJECT, _CLOSE_OBJECT, _OPEN_ARRAY, _CLOSE_ARRAY, _COMMA, _QUOTE = b'{}[],"'
+
+MOST_MEMBERS = 100_000
+"""Members of an object that are looked at one by one, before whoever sent them is given up."""
+
+DULL_DEPTH = 4
+"""How deep a value may be nested to be passed over together with the members around it."""
 
 
 class Slot(NamedTuple):
@@ -72,177 +93,265 @@ class Slot(NamedTuple):
     stop: int
 
 
+class Run(NamedTuple):
+    """Members or elements side by side that nobody asked for; `start` and `stop` as those of a slot."""
+
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The slots of one object or array.  `closing` is None when the text breaks off before its bracket."""
+    """The items of one object or array.  `closing` is None when the text breaks off before its bracket."""
 
     is_object: bool
     opening: int
-    slots: list[Slot]
+    items: list[Slot | Run]
     closing: int | None
 
 
-def first_members(text: Source, *names: str) -> dict[str, bytes]:
-    """The JSON text of the first top-level member of each name; absent and broken ones are left out."""
-    if _is_walked(text):
-        return _first_members_of_damaged(text, names)
-    try:
-        found: dict[str, bytes] = {}
-        for key, raw in MEMBERS.decode(text).items():
-            name = str(key)
-            if name in names and name not in found:
-                found[name] = bytes(raw)
-        return found
-    except _REFUSALS:
-        return _first_members_of_damaged(text, names)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which members and elements are worth a slot.
+
+    Of an object the first `most` members of each name, of an array the elements up to `index` and the last
+    `most`.
+    """
+
+    names: frozenset[str]
+    index: int = 0
+    most: int = 1
+    # A stretch of members whose names are none of these and need no decoding.
+    dull: re.Pattern[bytes] = field(init=False, repr=False)
+    # Bytes of the longest spelling of a wanted name, each character escaped.
+    longest: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dull", _dull(self.names))
+        object.__setattr__(self, "longest", max((len(name) for name in self.names), default=0) * 12 + 2)
 
 
-def _is_walked(text: Source) -> bool:
-    return isinstance(text, mmap.mmap) and len(text) > AT_ONCE_BYTES
+@lru_cache(maxsize=256)
+def _dull(names: frozenset[str]) -> re.Pattern[bytes]:
+    blanks = rb"[ \t\r\n]*+"
+    spelt = b"|".join(re.escape(name.encode("utf-8", "replace")) for name in sorted(names))
+    value = rb'[^ \t\r\n,\[\]{}":]++|%b' % _TEXT
+    for _ in range(DULL_DEPTH):
+        value = rb'%b|[\[{](?:[^"\[\]{}]++|%b)*+[\]}]' % (_TEXT, value)
+    value = rb'[^ \t\r\n,\[\]{}":]++|' + value
+    name = rb'"(?!(?:%b)")[^"\\]*+"' % spelt
+    # The comma may be missing where it is clear that the value has ended, and the value before a comma.
+    ending = b"(?:(?:" + value + b")" + blanks + rb'(?:,|(?="))|,)'
+    member = blanks + name + blanks + b":" + blanks + ending
+    return re.compile(b"(?:" + member + b")*+", re.DOTALL)
 
 
-def _first_members_of_damaged(text: Source, names: tuple[str, ...]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    opening = _OPENING.search(text)
-    if opening is None or opening[0] == b"[":
-        return found
-    for slot in _tolerant_slots(text, opening.start(), len(text)):
-        if isinstance(slot, Slot) and slot.key in names and slot.key not in found:
-            found[slot.key] = bytes(text[slot.value : slot.end])
-            if len(found) == len(names):
+class Found(NamedTuple):
+    """The first member of each name, and whether the whole text was looked through for them."""
+
+    slots: dict[str, Slot]
+    is_complete: bool
+
+
+def first_slots(text: Source, wanted: Wanted) -> Walk[Found]:
+    """The first top-level member of each name that is wanted; absent and broken ones are left out.
+
+    Looks no further than MOST_MEMBERS members that have to be taken one by one.
+    """
+    slots: dict[str, Slot] = {}
+    opening = yield from _search(_OPENING, text, 0, len(text))
+    if opening < 0 or text[opening] == _OPEN_ARRAY:
+        return Found(slots, True)
+    seen = 0
+    for item in _members(text, opening, len(text), wanted):
+        if item is not None:
+            seen += 1
+        if isinstance(item, Slot) and item.key is not None and item.key not in slots:
+            slots[item.key] = item
+            if len(slots) == len(wanted.names):
                 break
-    return found
+        if seen > MOST_MEMBERS:
+            return Found(slots, False)
+        yield
+    return Found(slots, True)
 
 
-def scan(text: Source, start: int = 0, end: int | None = None) -> Level | None:
+def scan(text: Source, start: int, end: int, wanted: Wanted) -> Walk[Level | None]:
     """The outermost object or array between two positions; None when there is neither."""
-    stop = len(text) if end is None else end
-    if _is_walked(text):
-        return _scan_damaged(text, start, stop)
-    return _scan_valid(text, start, stop) or _scan_damaged(text, start, stop)
-
-
-def _scan_valid(text: Source, start: int, end: int) -> Level | None:
-    opening = _end_of(_BLANKS, text, start, end)
-    if opening >= end or text[opening] not in (_OPEN_OBJECT, _OPEN_ARRAY):
+    opening = yield from _search(_OPENING, text, start, end)
+    if opening < 0:
         return None
     is_object = text[opening] == _OPEN_OBJECT
-    keys: list[str | None]
-    try:
-        part = memoryview(text)[opening:end]
-        if is_object:
-            members = MEMBERS.decode(part)
-            keys, sizes = [str(key) for key in members], [_size(raw) for raw in members.values()]
-        else:
-            sizes = [_size(raw) for raw in _ELEMENTS.decode(part)]
-            keys = [None] * len(sizes)
-    except _REFUSALS:
-        return None
-    slots: list[Slot] = []
-    position = opening + 1
-    before_value = _NAME if is_object else _BLANKS
-    for key, size in zip(keys, sizes, strict=True):
-        value = _end_of(before_value, text, position, end)
-        stop = _end_of(_BLANKS, text, value + size, end)
-        slots.append(Slot(key, position, value, value + size, stop))
-        position = stop + 1
-    closing = slots[-1].stop if slots else _end_of(_BLANKS, text, position, end)
-    return Level(is_object, opening, slots, closing)
-
-
-def _scan_damaged(text: Source, start: int, end: int) -> Level | None:
-    opening = _OPENING.search(text, start, end)
-    if opening is None:
-        return None
-    slots: list[Slot] = []
+    items = _Items(wanted)
     closing: int | None = None
-    for found in _tolerant_slots(text, opening.start(), end):
-        if isinstance(found, Slot):
-            slots.append(found)
-        else:
+    for found in _members(text, opening, end, wanted) if is_object else _elements(text, opening, end):
+        if isinstance(found, int):
             closing = found
-    return Level(opening[0] == b"{", opening.start(), slots, closing)
+        elif found is not None:
+            items.add(found)
+        yield
+    return Level(is_object, opening, items.all(), closing)
 
 
-def _tolerant_slots(text: Source, opening: int, end: int) -> Iterator[Slot | int]:
-    """The slots behind a bracket as far as they can be told; last comes the closing bracket, if any."""
-    is_object = text[opening] == _OPEN_OBJECT
-    position = opening + 1
-    while True:
-        key: str | None = None
-        if is_object:
-            ahead = _NAME_OR_CLOSING.search(text, position, end)
-            if ahead is None:
-                return
-            if ahead[0] == b"}":
-                yield ahead.start()
-                return
-            name = _STRING.match(text, ahead.start(), end)
-            if name is None:
-                return
-            key = string_value(name[0])
-            value = _end_of(_TO_VALUE, text, name.end(), end)
+class _Items:
+    """Collects what is wanted one by one, and everything between in runs."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._items: list[Slot | Run] = []
+        self._counts: dict[str, int] = {}
+        # The last elements of an array, oldest first.
+        self._last: list[Slot] = []
+
+    def add(self, found: Slot | Run) -> None:
+        if isinstance(found, Run):
+            self._pass(found)
+        elif found.key is not None:
+            count = self._counts[found.key] = self._counts.get(found.key, 0) + 1
+            if count <= self._wanted.most:
+                self._items.append(found)
+            else:
+                self._pass(Run(found.start, found.stop))
+        elif len(self._items) <= self._wanted.index + self._wanted.most:
+            self._items.append(found)
         else:
-            value = _end_of(_BLANKS, text, position, end)
-            if value < end and text[value] == _CLOSE_ARRAY:
-                yield value
+            self._last.append(found)
+            if len(self._last) > self._wanted.most:
+                oldest = self._last.pop(0)
+                self._pass(Run(oldest.start, oldest.stop))
+
+    def all(self) -> list[Slot | Run]:
+        return [*self._items, *self._last]
+
+    def _pass(self, run: Run) -> None:
+        last = self._items[-1] if self._items else None
+        if isinstance(last, Run):
+            self._items[-1] = Run(last.start, run.stop)
+        else:
+            self._items.append(run)
+
+
+def _members(
+    text: Source, opening: int, end: int, wanted: Wanted
+) -> Generator[Slot | Run | int | None, None, None]:
+    """The members behind a brace as far as they can be told; last comes the closing brace, if any."""
+    position, step = opening + 1, FIRST_STEP_BYTES
+    while True:
+        passed = _end_of(wanted.dull, text, position, min(position + step, end))
+        if passed > position:
+            yield Run(position, passed - 1 if text[passed - 1] == _COMMA else passed)
+            step = min(2 * step, DENSE_STEP_BYTES) if 2 * (passed - position) > step else FIRST_STEP_BYTES
+            position = passed
+            continue
+        # Most are written without surprises, and no longer than a step.
+        near = min(position + FIRST_STEP_BYTES, end)
+        plain = _NAME.match(text, position, near)
+        if plain is not None and plain.end() < near:
+            ahead, name_end, value = plain.start(1), plain.end(1), plain.end()
+        else:
+            ahead = yield from _search(_NAME_OR_CLOSING, text, position, end)
+            if ahead < 0:
                 return
-        value_end = _value_end(text, value, end)
+            if text[ahead] == _CLOSE_OBJECT:
+                yield ahead
+                return
+            behind = yield from _string_end(text, ahead, end)
+            if behind is None:
+                return
+            name_end = behind
+            value = yield from _past(_TO_VALUE, text, name_end, end)
+        value_end = yield from _value_end(text, value, end)
         if value_end is None:
             return
-        stop = _end_of(_BLANKS, text, value_end, end)
+        stop = yield from _past(_BLANKS, text, value_end, end)
         if value_end > value:
-            yield Slot(key, position, value, value_end, stop)
-        elif not is_object:
-            return
+            key: str | None = None
+            if name_end - ahead <= wanted.longest:
+                key = string_value(bytes(text[ahead:name_end]))
+            is_wanted = key is not None and key in wanted.names
+            yield Slot(key, position, value, value_end, stop) if is_wanted else Run(position, stop)
+        else:
+            yield None
         position = stop + 1 if stop < end and text[stop] == _COMMA else stop
 
 
-def _value_end(text: Source, start: int, end: int) -> int | None:
+def _elements(text: Source, opening: int, end: int) -> Generator[Slot | int | None, None, None]:
+    """The elements behind a bracket as far as they can be told; last comes the closing one, if any."""
+    position = opening + 1
+    while True:
+        value = yield from _past(_BLANKS, text, position, end)
+        if value < end and text[value] == _CLOSE_ARRAY:
+            yield value
+            return
+        value_end = yield from _value_end(text, value, end)
+        if value_end is None or value_end == value:
+            return
+        stop = yield from _past(_BLANKS, text, value_end, end)
+        yield Slot(None, position, value, value_end, stop)
+        position = stop + 1 if stop < end and text[stop] == _COMMA else stop
+
+
+def _value_end(text: Source, start: int, end: int) -> Walk[int | None]:
     """Where a value ends; `start` itself when there is no value, None when the text breaks off within it."""
     if start >= end:
         return None
     first = text[start]
     if first == _QUOTE:
-        return _string_end(text, start, end)
+        return (yield from _string_end(text, start, end))
     if first not in (_OPEN_OBJECT, _OPEN_ARRAY):
-        return _end_of(_SCALAR, text, start, end)
-    depth, position, window = 1, start + 1, start
+        return (yield from _past(_SCALAR, text, start, end))
+    depth, position, step, window = 1, start + 1, FIRST_STEP_BYTES, start + WINDOW_BYTES
     while position < end:
-        if position >= window:
-            let_go(text)
-            window = position + WINDOW_BYTES
-        stop = min(position + STEP_BYTES, end)
-        bracket = _BRACKET.match(text, position, stop)
-        if bracket is not None:
-            depth += 1 if bracket[1] in (b"{", b"[") else -1
-            position = bracket.end()
-            if depth == 0:
-                return position
-            continue
-        # None so near: on to the end of this step, or behind the string that reaches beyond it.
-        position = _end_of(_TO_BRACKET, text, position, stop)
-        if position < stop:
-            behind = _string_end(text, position, end)
+        piece = bytes(text[position : min(position + step, end)])
+        whole = _end_of(_WHOLE, piece, 0, len(piece))
+        if whole == 0:
+            behind = yield from _string_end(text, position, end)
             if behind is None:
                 return None
             position = behind
+            continue
+        if whole < len(piece):
+            piece = piece[:whole]
+        signs = piece.translate(_SIGNS, _NO_BRACKETS)
+        if signs and b'"' in piece:
+            signs = _STRING.sub(b"", piece).translate(_SIGNS, _NO_BRACKETS)
+        closing = signs.count(b"\xff")
+        if closing >= depth:
+            try:
+                number = indexOf(accumulate(memoryview(signs).cast("b")), -depth)
+            except ValueError:
+                pass
+            else:
+                if whole > FINE_STEP_BYTES:
+                    step = whole // 2
+                    continue
+                return position + next(islice(_TO_BRACKET.finditer(piece), number, None)).end()
+        depth += len(signs) - 2 * closing
+        position += whole
+        step = min(2 * step, DENSE_STEP_BYTES)
+        if position >= window:
+            let_go(text)
+            window = position + WINDOW_BYTES
+        yield
     return None
 
 
-def _string_end(text: Source, start: int, end: int) -> int | None:
+def _string_end(text: Source, start: int, end: int) -> Walk[int | None]:
     """Behind the closing quote of the string whose opening one is at `start`; None when there is none."""
     position, window = start + 1, start + WINDOW_BYTES
+    step = FIRST_STEP_BYTES
     while position < end:
-        stop = min(position + STEP_BYTES, end)
-        step = bytes(text[position:stop])
+        stop = min(position + step, end)
+        piece = bytes(text[position:stop])
         # Nearly all that is long is base64, and searching for one byte is the fastest there is.
         inside = (
-            len(step) if b'"' not in step and b"\\" not in step else _end_of(_IN_STRING, step, 0, len(step))
+            len(piece)
+            if b'"' not in piece and b"\\" not in piece
+            else _end_of(_IN_STRING, piece, 0, len(piece))
         )
         position += inside
-        if inside < len(step):
-            if step[inside] == _QUOTE:
+        if inside < len(piece):
+            if piece[inside] == _QUOTE:
                 return position + 1
             if stop == end:
                 return None
@@ -250,7 +359,33 @@ def _string_end(text: Source, start: int, end: int) -> int | None:
         if position >= window:
             let_go(text)
             window = position + WINDOW_BYTES
+        step = min(4 * step, STEP_BYTES)
+        yield
     return None
+
+
+def _past(pattern: re.Pattern[bytes], text: Source, start: int, end: int) -> Walk[int]:
+    """Behind everything that the pattern, a class of bytes repeated, takes from here on."""
+    position = start
+    while True:
+        stop = min(position + STEP_BYTES, end)
+        position = _end_of(pattern, text, position, stop)
+        if position < stop or stop == end:
+            return position
+        yield
+
+
+def _search(pattern: re.Pattern[bytes], text: Source, start: int, end: int) -> Walk[int]:
+    """Where the pattern, a class of bytes, is found first; -1 when it is not."""
+    position = start
+    while position < end:
+        stop = min(position + DENSE_STEP_BYTES, end)
+        found = pattern.search(text, position, stop)
+        if found is not None:
+            return found.start()
+        position = stop
+        yield
+    return -1
 
 
 def let_go(text: Source) -> None:
@@ -263,7 +398,7 @@ def string_value(text: bytes) -> str:
     """The text that a JSON string literal spells; what cannot be Unicode becomes U+FFFD."""
     try:
         return _STRING_VALUE.decode(text)
-    except _REFUSALS:
+    except REFUSALS:
         pass
     loose = text.decode("utf-8", "replace")
     try:
@@ -271,10 +406,6 @@ def string_value(text: bytes) -> str:
     except ValueError:
         value = loose[1:-1]
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _size(raw: msgspec.Raw) -> int:
-    return memoryview(raw).nbytes
 
 
 def _end_of(pattern: re.Pattern[bytes], text: Source, start: int, end: int) -> int:

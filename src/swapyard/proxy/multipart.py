@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from swapyard.proxy.json_scan import WINDOW_BYTES, Source, let_go
 from swapyard.proxy.splice import Edit
@@ -15,20 +16,33 @@ LONGEST_CONTENT_TYPE = 4096
 LONGEST_PART_HEADERS = 64 * 1024
 """Bytes; a part with a longer header block is not taken for a value."""
 
-_SEARCH_STEP = 256 * 1024
+MOST_PARTS = 100_000
+"""Parts of a form that are looked at, before whoever sent them is given up."""
+
+LONGEST_BOUNDARY = 256
+"""Characters; RFC 2046 §5.1.1 allows 70."""
+
+LONGEST_PADDING = 256
+"""Bytes of blanks behind a boundary on its line."""
+
+SEARCH_STEP = 64 * 1024
+"""Bytes that are searched for the boundary at once."""
 
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.IGNORECASE)
-_PARAMETER = re.compile(rb';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*))')
-_DISPOSITION = re.compile(rb"^content-disposition[ \t]*:[ \t]*form-data\b(.*(?:\n[ \t].*)*)", re.I | re.M)
-_LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d+)[ \t]*\r?$", re.I | re.M)
+_PARAMETER = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;]*+))')
+_DISPOSITION = re.compile(rb"^content-disposition[ \t]*+:[ \t]*+form-data\b(.*(?:\n[ \t].*)*)", re.I | re.M)
+_LENGTH = re.compile(rb"^content-length[ \t]*+:[ \t]*+(\d++)[ \t]*+\r?$", re.I | re.M)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
-_DELIMITER_END = re.compile(rb"--|[ \t]*\r?\n")
 _HEAD_END = re.compile(rb"(?:\A|\n)\r?\n")
-_LINE_FEED, _CARRIAGE_RETURN = b"\n\r"
+_CARRIAGE_RETURN = 13
 
 
 class FormError(ValueError):
     """A body that does not hold the form its Content-Type announces; the text says why."""
+
+
+class TooManyPartsError(FormError):
+    """The form has so many parts that its rest was not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,39 +65,44 @@ def boundary_of(content_type: str) -> bytes:
     text = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else str(found[2])
     if not text:
         raise FormError("no multipart boundary param in Content-Type")
+    if len(text) > LONGEST_BOUNDARY:
+        raise FormError("the multipart boundary is too long")
     return text.encode("latin-1", "replace")
 
 
-def value_fields(body: Source, boundary: bytes) -> Iterator[Field]:
-    """Every complete part that is a value, in order.
+def value_fields(
+    body: Source, boundary: bytes, names: Iterable[bytes]
+) -> Generator[Field | None, None, None]:
+    """Every complete part that is a value of one of these names, in order, and None for every step.
 
     A form that breaks off yields what is complete before the damage, as everything is forwarded anyway.
-    Raises FormError when the body does not even begin like a form of this boundary.
+    Raises FormError when the body does not even begin like a form of this boundary, TooManyPartsError behind
+    MOST_PARTS parts.
     Source: RFC 2046 §5.1.1, RFC 7578 §4.2; bare line feeds are accepted as line ends.
     """
-    size = len(body)
-    delimiter = b"--" + boundary
-    opening = _next_delimiter(body, delimiter, 0, size)
+    wanted, parts = tuple(names), 0
+    opening: _Delimiter | None = None
+    for following in _delimiters(body, boundary):
+        if following is not None:
+            if opening is not None:
+                parts += 1
+                if parts > MOST_PARTS:
+                    raise TooManyPartsError(f"the form has more than {MOST_PARTS} parts")
+                yield _field(body, opening.end, following, wanted)
+            opening = following
+            if following.is_last:
+                return
+        yield None
     if opening is None:
         raise FormError("multipart boundary not found in the body")
-    while opening is not None and not opening.is_last:
-        following = _next_delimiter(body, delimiter, opening.end, size)
-        if following is None:
-            return
-        field = _field(body, opening.end, following)
-        if field is not None:
-            yield field
-        opening = following
 
 
-def replace_fields(fields: list[Field], value: bytes) -> list[Edit]:
-    """The edits that give every listed field this value; part headers, order and boundary stay."""
-    edits: list[Edit] = []
-    for field in fields:
-        if field.length_at is not None:
-            edits.append(Edit(*field.length_at, str(len(value)).encode()))
-        edits.append(Edit(field.start, field.end, value))
-    return edits
+def edits(field: Field, value: bytes) -> list[Edit]:
+    """What gives the field this value; part headers, order and boundary stay."""
+    changed = [Edit(field.start, field.end, value)]
+    if field.length_at is not None:
+        changed.insert(0, Edit(*field.length_at, str(len(value)).encode()))
+    return changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +114,59 @@ class _Delimiter:
     is_last: bool
 
 
-def _next_delimiter(body: Source, delimiter: bytes, start: int, size: int) -> _Delimiter | None:
-    at = _find(body, delimiter, start, size)
-    while at >= 0:
-        starts_line = at == 0 or body[at - 1] == _LINE_FEED
-        line_end = _DELIMITER_END.match(body, at + len(delimiter)) if starts_line else None
-        if line_end is not None:
-            content_end = at - 2 if at >= 2 and body[at - 2] == _CARRIAGE_RETURN else at - 1
-            return _Delimiter(content_end, at, line_end.end(), line_end[0] == b"--")
-        at = _find(body, delimiter, at + 1, size)
-    return None
+def _delimiters(body: Source, boundary: bytes) -> Generator[_Delimiter | None, None, None]:
+    """The delimiters in order, those with nothing between them as one, and None for every step."""
+    pattern, mark = _delimiter(boundary), b"--" + boundary
+    size = len(body)
+    # A delimiter with its padding may lie across the end of a step.
+    overlap = len(mark) + LONGEST_PADDING
+    position, window = 0, WINDOW_BYTES
+    while position < size:
+        # Before a delimiter is a line feed; the first one may stand at the start of the body.
+        stop = min(position + SEARCH_STEP, size)
+        before = b"\n" if position == 0 else bytes(body[position - 1 : position])
+        piece = before + bytes(body[position : min(stop + overlap, size)])
+        shift, position = position - 1, stop
+        if mark in piece:
+            for found in pattern.finditer(piece):
+                at = found.start() + 1 + shift
+                if at >= stop:
+                    break
+                end = found.end() + shift + (0 if found[1] else 1)
+                has_return = at >= 2 and body[at - 2] == _CARRIAGE_RETURN
+                yield _Delimiter(at - 2 if has_return else at - 1, at, end, bool(found[1]))
+                position = max(stop, end)
+        if position >= window:
+            let_go(body)
+            window = position + WINDOW_BYTES
+        yield None
 
 
-def _field(body: Source, start: int, following: _Delimiter) -> Field | None:
+@lru_cache(maxsize=32)
+def _delimiter(boundary: bytes) -> re.Pattern[bytes]:
+    mark = b"--" + re.escape(boundary)
+    line_end = rb"[ \t]{0,%d}+\r?\n" % LONGEST_PADDING
+    following = line_end + mark + rb"(?=--|" + line_end + rb")"
+    return re.compile(
+        rb"\n" + mark + rb"(?:" + following + rb")*+(?:(--)|[ \t]{0,%d}+\r?(?=\n))" % LONGEST_PADDING
+    )
+
+
+def _field(body: Source, start: int, following: _Delimiter, wanted: tuple[bytes, ...]) -> Field | None:
     head = bytes(body[start : min(start + LONGEST_PART_HEADERS, following.start)])
     end_of_head = _HEAD_END.search(head)
     if end_of_head is None or start + end_of_head.end() > following.content_end:
         return None
     head = head[: end_of_head.end()]
+    if b"\\" not in head and not any(name in head for name in wanted):
+        # However a name is spelt, it would show.
+        return None
     disposition = _DISPOSITION.search(head)
     if disposition is None:
         return None
     parameters = _parameters(disposition[1])
     name = parameters.get(b"name")
-    if not name or parameters.get(b"filename") or parameters.get(b"filename*"):
+    if name not in wanted or parameters.get(b"filename") or parameters.get(b"filename*"):
         return None
     length = _LENGTH.search(head)
     length_at = (start + length.start(1), start + length.end(1)) if length else None
@@ -132,21 +180,3 @@ def _parameters(text: bytes) -> dict[bytes, bytes]:
         value = _ESCAPED.sub(rb"\1", quoted) if quoted is not None else match[3]
         found.setdefault(match[1].lower(), value)
     return found
-
-
-def _find(body: Source, wanted: bytes, start: int, end: int) -> int:
-    """`bytes.find` for every kind of source.
-
-    Mapped files are searched in copied steps: mmap.find compares byte by byte before Python 3.13.
-    """
-    if isinstance(body, bytes):
-        return body.find(wanted, start, end)
-    position = start
-    while position < end:
-        at = bytes(body[position : position + _SEARCH_STEP + len(wanted) - 1]).find(wanted)
-        if at >= 0:
-            return position + at
-        position += _SEARCH_STEP
-        if position % WINDOW_BYTES < _SEARCH_STEP:
-            let_go(body)
-    return -1

@@ -1,71 +1,108 @@
-"""Query strings and urlencoded forms: read as strictly as the reference reads them, and written back.
+"""Query strings and urlencoded forms: one name found as strictly as the reference finds it, and replaced.
 
-Names and values are bytes, so that text in any encoding survives being read and written again.
+Neither loops over the pairs: a form may hold millions.  Every byte that is not a pair of that name stays.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote_plus, unquote_to_bytes
 
-from swapyard.errors import Fault, RequestError
+from swapyard.proxy.json_scan import Source, Walk
+from swapyard.proxy.splice import Edit, Spliced, Splicer
 
-Pair = tuple[bytes, bytes]
-
-LONGEST_QUERY_BYTES = 64 * 1024
-"""Longest query string that is read."""
-
-MOST_PAIRS = 10_000
-"""Most pairs that are read.  Source: the limit of Go's net/url, GODEBUG setting urlmaxqueryparams."""
-
-_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+STEP_BYTES = 32 * 1024
+"""How much is searched at once."""
 
 
-def parse_query(text: bytes) -> list[Pair]:
-    """The pairs of a request's query string.
+class _Piece(NamedTuple):
+    """Pairs side by side, with the ampersand before them, from `start` to `end` of the text.
 
-    Raises RequestError (BAD_REQUEST) for more than LONGEST_QUERY_BYTES or MOST_PAIRS: reading them would hold
-    up everybody else.
+    `text` is that, or the beginning of it if this is a single pair that is longer than a step.
     """
-    if len(text) > LONGEST_QUERY_BYTES:
-        raise RequestError(Fault.BAD_REQUEST, f"the query is longer than {LONGEST_QUERY_BYTES} bytes")
-    return parse_pairs(text)
+
+    start: int
+    end: int
+    text: bytes
 
 
-def parse_pairs(text: bytes) -> list[Pair]:
-    """The pairs in order; one with a raw `;` or a broken percent escape is dropped (specification, §2.1).
+def first_value(text: Source, name: bytes, limit_bytes: int) -> Walk[bytes | None]:
+    """The value of the first pair of that name, b"" included; None when there is none.
 
-    Raises RequestError (BAD_REQUEST) when there are more than MOST_PAIRS.
+    A pair with a raw `;` or a broken percent escape does not count (specification, §2.1).  A value that is
+    longer than the limit comes back as more bytes than that, whatever they are.
     """
-    if text.count(b"&") >= MOST_PAIRS:
-        raise RequestError(Fault.BAD_REQUEST, f"more than {MOST_PAIRS} parameters")
-    pairs: list[Pair] = []
-    for part in text.split(b"&"):
-        if not part or b";" in part:
-            continue
-        name, _, value = part.partition(b"=")
-        if b"%" not in part or _BROKEN_ESCAPE.search(part) is None:
-            pairs.append((_unescape(name), _unescape(value)))
-    return pairs
-
-
-def first_value(pairs: list[Pair], name: bytes) -> str | None:
-    """The value of the first pair of that name, "" included; None when there is none."""
-    for key, value in pairs:
-        if key == name:
-            return value.decode("utf-8", "replace")
+    pair = _pair(name)
+    for piece in _pieces(text):
+        found = pair.search(piece.text) if piece is not None and _may_hold(piece, name) else None
+        if found is not None:
+            # No spelling of a byte is longer than three.
+            spelt = (found["value"] or b"")[: 3 * limit_bytes + 3]
+            return unquote_to_bytes(spelt.replace(b"+", b" "))
+        yield
     return None
 
 
-def with_value(pairs: list[Pair], name: bytes, value: str) -> bytes:
-    """The pairs encoded again, names in byte order, with exactly one pair of `name` (specification, §2.4)."""
-    kept = [pair for pair in pairs if pair[0] != name]
-    kept.append((name, value.encode()))
-    return b"&".join(
-        quote_plus(key, safe="~").encode() + b"=" + quote_plus(text, safe="~").encode()
-        for key, text in sorted(kept, key=lambda pair: pair[0])
+def with_value(text: Source, name: bytes, value: str) -> Walk[Spliced | None]:
+    """The text with this value for the first pair of that name and no other pair of it; None for none."""
+    pair, another, splicer = _pair(name), _pair(name, before=b"&"), Splicer(text)
+    for piece in _pieces(text):
+        if piece is not None and _may_hold(piece, name):
+            start = piece.start
+            if splicer.is_unused and (found := pair.search(piece.text)) is not None:
+                end = start + found.end() if found.end() < len(piece.text) else piece.end
+                new = name + b"=" + quote_plus(value, safe="~").encode()
+                splicer.edit(Edit(start + found.start(), end, new))
+                start = end
+            if not splicer.is_unused:
+                rest, count = another.subn(b"", piece.text[start - piece.start :])
+                if count:
+                    splicer.edit(Edit(start, piece.end, rest))
+        yield
+    return None if splicer.is_unused else splicer.spliced()
+
+
+def _pieces(text: Source) -> Generator[_Piece | None, None, None]:
+    """The whole text, and None for every step that is none of a piece's own."""
+    start, size = 0, len(text)
+    while start < size:
+        piece = bytes(text[start : start + STEP_BYTES])
+        end = start + len(piece)
+        if end < size:
+            cut = piece.rfind(b"&", 1)
+            if cut > 0:
+                piece, end = piece[:cut], start + cut
+            else:
+                # Without half of an escape.
+                piece = piece[:-2] + piece[-2:].partition(b"%")[0]
+                while end < size:
+                    step = bytes(text[end : end + STEP_BYTES])
+                    cut = step.find(b"&")
+                    end += len(step) if cut < 0 else cut
+                    if cut >= 0:
+                        break
+                    yield None
+        yield _Piece(start, end, piece)
+        start = end
+
+
+def _may_hold(piece: _Piece, name: bytes) -> bool:
+    """Looking for the name, or for any escape, is faster than looking for a pair."""
+    return name in piece.text or b"%" in piece.text
+
+
+@lru_cache(maxsize=16)
+def _pair(name: bytes, before: bytes = b"(?<![^&])") -> re.Pattern[bytes]:
+    """A well written pair of this name in every spelling of its letters."""
+    spelt = b"".join(b"(?:%b|%%%b)" % (re.escape(bytes((byte,))), _digits(byte)) for byte in name)
+    value = rb"(?P<value>(?:[^&;%]++|%[0-9a-fA-F]{2})*+)"
+    return re.compile(before + spelt + b"(?:=" + value + b")?+(?![^&])")
+
+
+def _digits(byte: int) -> bytes:
+    return b"".join(
+        b"[%c%c]" % (digit, digit ^ 32) if digit > 57 else b"%c" % digit for digit in b"%02x" % byte
     )
-
-
-def _unescape(text: bytes) -> bytes:
-    return unquote_to_bytes(text.replace(b"+", b" "))

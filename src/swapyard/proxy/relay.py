@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from swapyard.errors import Fault, UpstreamError
 from swapyard.observe.exchange import Exchange
 from swapyard.proxy.body import Body
 from swapyard.proxy.headers import response_headers, switching_headers
+from swapyard.proxy.json_members import first_values
+from swapyard.proxy.json_scan import REFUSALS
 from swapyard.proxy.reply import ModelReply
 from swapyard.proxy.tunnel import Tunnel
 from swapyard.proxy.upstreams import Answer, Upstream, UpstreamRequest
@@ -79,8 +79,8 @@ async def _continue(answer: Answer, reply: ModelReply) -> None:
 
 def _is_object(body: bytes) -> bool:
     try:
-        msgspec.json.decode(body, type=dict)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        first_values(body)
+    except REFUSALS:
         return False
     return True
 

@@ -12,11 +12,14 @@ from swapyard.errors import Fault, RequestError
 from swapyard.proxy import identify, rewrite
 from swapyard.proxy.body import Body
 from swapyard.proxy.generation import Generation, Peer
+from swapyard.proxy.json_scan import Walk
 from swapyard.proxy.routes import Route
 from swapyard.proxy.selectors import Choice
 from swapyard.types import ModelId, State
 
 StateOf = Callable[[ModelId], State]
+
+_NO_FILTERS = Filters()
 
 
 class Asked(msgspec.Struct):
@@ -82,27 +85,28 @@ def resolve(
     state_of: StateOf,
     *,
     websocket: bool = False,
-) -> Target:
+) -> Walk[Target]:
     """The target of an inference request.
 
-    RequestError (NO_MODEL) when the request names no model; every later problem is in `refusal`, because from
-    there on the request is recorded whatever becomes of it.
+    RequestError when the request names no model (NO_MODEL), or names it impossibly (INVALID_REQUEST); every
+    later problem is in `refusal`, because from there on the request is recorded whatever becomes of it.
     """
-    found = identify.identify(asked.method, asked.content_type, asked.query, asked.body.view())
-    name = meant(generation, profile, found.model) if found.model else ""
+    said = yield from identify.identify(asked.method, asked.content_type, asked.query, asked.body.view())
+    name = meant(generation, profile, said.model) if said.model else ""
     if not name:
         raise RequestError(Fault.NO_MODEL, "no model id could be identified")
-    if name != found.model:
-        _rename(asked, name)
-    path = route.upstream_path.encode()
-    target = Target(name, name, found.stream, path, asked.query, asked.body)
+    target = Target(name, name, said.stream, route.upstream_path.encode(), asked.query, asked.body)
     target.shows_loading = route.shows_loading
     try:
-        _choose(target, asked, generation, state_of, websocket)
+        _choose(target, generation, state_of, websocket)
         find(target, generation)
-        _filter(target, asked, generation)
+        yield from _edit(target, asked, generation, said.model or "")
     except RequestError as refusal:
         target.refusal = refusal
+    except BaseException:
+        # The client has gone in the middle of it.
+        target.release()
+        raise
     target.query, target.body = asked.query, asked.body
     # Nothing of it is looked at until it is sent, and that may be long.
     target.body.rest()
@@ -136,15 +140,17 @@ def exists(generation: Generation, name: str) -> bool:
     return name in generation.selectors or generation.names.resolve(name) is not None
 
 
-def _rename(asked: Asked, name: str) -> None:
-    renamed = identify.rename(asked.method, asked.content_type, asked.query, asked.body.view(), name)
+def _rename(asked: Asked, name: str) -> Walk[None]:
+    renamed = yield from identify.rename(
+        asked.method, asked.content_type, asked.query, asked.body.view(), name
+    )
     if renamed.query is not None:
-        asked.query = renamed.query
+        asked.query = bytes(renamed.query)
     if renamed.body is not None:
         asked.body = Body.of(renamed.body, asked.body)
 
 
-def _choose(target: Target, asked: Asked, generation: Generation, state_of: StateOf, websocket: bool) -> None:
+def _choose(target: Target, generation: Generation, state_of: StateOf, websocket: bool) -> None:
     selector = generation.selectors.get(target.requested)
     if selector is None:
         return
@@ -158,7 +164,6 @@ def _choose(target: Target, asked: Asked, generation: Generation, state_of: Stat
 
     target.selector = target.metadata["selector"] = selector.name
     target.choice = selector.choose(state, holds=holds)
-    _rename(asked, target.choice.target)
     target.requested = target.choice.target
 
 
@@ -178,29 +183,39 @@ def find(target: Target, generation: Generation) -> None:
         target.peer = generation.peers[found.peer]
 
 
-def _filter(target: Target, asked: Asked, generation: Generation) -> None:
-    """Apply the filters that belong to the target, and a name that the upstream knows itself by."""
+def _edit(target: Target, asked: Asked, generation: Generation, said: str) -> Walk[None]:
+    """Make of the request what goes to the target: the name that it knows itself by, and its filters.
+
+    `said` is the name that the request says now.
+    """
     json = asked.method != "GET" and identify.is_json(asked.content_type)
+    name, filters = target.requested, _NO_FILTERS
     if target.local is not None:
         settings = generation.config.models[target.local]
-        if json:
-            _splice(asked, settings.filters, target.requested, settings.use_model_name)
-        elif settings.use_model_name and "multipart/form-data" in asked.content_type.lower():
-            _rename(asked, settings.use_model_name)
+        filters = settings.filters
+        if json or "multipart/form-data" in asked.content_type.lower():
+            name = settings.use_model_name or name
     elif target.peer is not None:
-        if json:
-            _splice(asked, target.peer.settings.filters, target.requested, "")
-        shorten_peer_name(target, asked, generation)
+        filters = target.peer.settings.filters
+        name = bare_name(target, generation) or name
+    if json:
+        yield from _splice(asked, filters, target.requested, name if name != said else "")
+    elif name != said:
+        yield from _rename(asked, name)
 
 
-def shorten_peer_name(target: Target, asked: Asked, generation: Generation) -> None:
+def shorten_peer_name(target: Target, asked: Asked, generation: Generation) -> Walk[None]:
     """A peer knows its models by their bare names; a request that says another name is left alone."""
     bare = bare_name(target, generation)
     if bare is None:
         return
-    said = identify.identify(asked.method, asked.content_type, asked.query, asked.body.view())
+    try:
+        said = yield from identify.identify(asked.method, asked.content_type, asked.query, asked.body.view())
+    except RequestError:
+        # Who answers is decided, and the rest is between client and upstream.
+        return
     if said.model == target.requested:
-        _rename(asked, bare)
+        yield from _rename(asked, bare)
 
 
 def bare_name(target: Target, generation: Generation) -> str | None:
@@ -209,12 +224,12 @@ def bare_name(target: Target, generation: Generation) -> str | None:
     return found.model if isinstance(found, PeerModel) and found.model != target.requested else None
 
 
-def _splice(asked: Asked, filters: Filters, requested: str, use_model_name: str) -> None:
-    if not (use_model_name or filters.strip_params or filters.set_params or filters.set_params_by_id):
+def _splice(asked: Asked, filters: Filters, requested: str, new_name: str) -> Walk[None]:
+    if not (new_name or filters.strip_params or filters.set_params or filters.set_params_by_id):
         return
-    spliced = rewrite.apply_filters(
+    spliced = yield from rewrite.apply_filters(
         asked.body.view(),
-        use_model_name=use_model_name,
+        use_model_name=new_name,
         strip=filters.strip_list,
         set_params=dict(filters.set_list),
         by_id=dict(filters.by_id(requested)),

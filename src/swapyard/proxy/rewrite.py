@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from swapyard.config.parameters import ParameterError, json_text, parse_path
+from swapyard.config.parameters import ParameterError, Step, json_text, parse_path
 from swapyard.errors import Fault, RequestError
 from swapyard.proxy.json_document import BrokenOffError, Document
-from swapyard.proxy.json_scan import Source, scan
+from swapyard.proxy.json_scan import Source, Walk, Wanted, first_slots
 from swapyard.proxy.splice import Edit, Spliced, splice
 
 _MODEL = parse_path("model")
+_MODEL_ALONE = Wanted(frozenset({"model"}))
+
+
+class _Rule(NamedTuple):
+    """One change; `value` is None to strip, and `failure` what is said when it cannot be made."""
+
+    path: tuple[Step, ...]
+    value: bytes | None
+    failure: str
 
 
 def apply_filters(
@@ -24,7 +33,7 @@ def apply_filters(
     strip: Sequence[str] = (),
     set_params: Mapping[str, Any] | None = None,
     by_id: Mapping[str, Any] | None = None,
-) -> Spliced | None:
+) -> Walk[Spliced | None]:
     """The body after the rules; None when nothing changes.
 
     `by_id` is the mapping chosen for the requested name, not the whole setParamsByID.  The model is protected
@@ -36,49 +45,48 @@ def apply_filters(
         return None
     if use_model_name and not (strip or set_params or by_id):
         # The common case, without taking the members apart.
-        renamed = replace_model(body, use_model_name)
+        renamed = yield from replace_model(body, use_model_name)
         if renamed is not None:
             return renamed
-    document = _document(body)
+    rules: list[_Rule] = []
     if use_model_name:
-        with _faults("error rewriting model name in JSON"):
-            document.set(_MODEL, msgspec.json.encode(use_model_name))
-    for name in sorted(set(strip)):
-        _strip(document, name)
+        name = msgspec.json.encode(use_model_name)
+        rules.append(_Rule(_MODEL, name, "error rewriting model name in JSON"))
+    rules += _rules(sorted(set(strip)), lambda _: None, "error stripping parameter {} from request")
     for params in (set_params or {}, by_id or {}):
-        for name in sorted(params):
-            _set(document, name, params[name])
+        rules += _rules(sorted(params), _text_in(params), "error setting parameter {} in request")
+    if not rules:
+        return None
+    try:
+        document = yield from Document.read(body, [rule.path for rule in rules])
+    except ValueError as error:
+        raise RequestError(Fault.BAD_REQUEST, "the request body is not a JSON object") from error
+    for rule in rules:
+        with _faults(rule.failure):
+            if rule.value is None:
+                yield from document.strip(rule.path)
+            else:
+                yield from document.set(rule.path, rule.value)
     return document.spliced()
 
 
-def replace_model(body: Source, model: str) -> Spliced | None:
+def replace_model(body: Source, model: str) -> Walk[Spliced | None]:
     """The body with its first top-level model member set, every other byte kept; None when it has none."""
-    level = scan(body)
-    for slot in level.slots if level is not None and level.is_object else ():
-        if slot.key == "model":
-            return splice(body, [Edit(slot.value, slot.end, msgspec.json.encode(model))])
-    return None
+    slot = (yield from first_slots(body, _MODEL_ALONE)).slots.get("model")
+    return None if slot is None else splice(body, [Edit(slot.value, slot.end, msgspec.json.encode(model))])
 
 
-def _document(body: Source) -> Document:
-    try:
-        return Document(body)
-    except ValueError as error:
-        raise RequestError(Fault.BAD_REQUEST, "the request body is not a JSON object") from error
+def _rules(names: Sequence[str], text: Callable[[str], bytes | None], failure: str) -> Iterator[_Rule]:
+    for name in names:
+        said = failure.format(name)
+        with _faults(said):
+            path = parse_path(name)
+            if path != _MODEL:
+                yield _Rule(path, text(name), said)
 
 
-def _strip(document: Document, name: str) -> None:
-    with _faults(f"error stripping parameter {name} from request"):
-        path = parse_path(name)
-        if path != _MODEL:
-            document.strip(path)
-
-
-def _set(document: Document, name: str, value: Any) -> None:
-    with _faults(f"error setting parameter {name} in request"):
-        path = parse_path(name)
-        if path != _MODEL:
-            document.set(path, json_text(value))
+def _text_in(params: Mapping[str, Any]) -> Callable[[str], bytes]:
+    return lambda name: json_text(params[name])
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from swapyard.proxy.reply import ModelReply
 from swapyard.proxy.resolve import Target
 from swapyard.proxy.routes import MethodNotAllowed, Route
 from swapyard.proxy.sending import Payload
+from swapyard.proxy.slices import Slices
 from swapyard.proxy.upstreams import UpstreamRequest
 from swapyard.proxy.visit import Visit
 from swapyard.types import ModelId, State
@@ -43,6 +44,7 @@ class DataPlane:
         self._dispatcher = dispatcher
         self._recorder = recorder
         self._clock = clock
+        self._slices = Slices()
         self._inferences: dict[tuple[str, str], Handler] = {
             (method, row.path): partial(self._let_in, partial(self._inference, row))
             for row in routes.ROUTES
@@ -91,8 +93,10 @@ class DataPlane:
             exchange.receiving()
         with await generation.bodies.read(request) as body:
             asked = resolve.Asked(request.method, visit.content_type, request.query, body)
-            target = resolve.resolve(
-                route, asked, generation, visit.profile, self._state, websocket=request.wants_websocket
+            target = await self._slices.run(
+                resolve.resolve(
+                    route, asked, generation, visit.profile, self._state, websocket=request.wants_websocket
+                )
             )
             try:
                 with target.body:
@@ -101,7 +105,7 @@ class DataPlane:
                 target.release()
 
     async def _upstream(self, visit: Visit) -> None:
-        door = doors.upstream(visit.request, visit.generation, visit.profile)
+        door = await self._slices.run(doors.upstream(visit.request, visit.generation, visit.profile))
         if isinstance(door, doors.Moved):
             visit.reply.redirect(door.status, door.location)
             return
@@ -119,7 +123,7 @@ class DataPlane:
                 exchange.receiving()
             with await generation.bodies.read(request) as body:
                 asked = resolve.Asked(request.method, visit.content_type, target.query, body)
-                doors.shorten(target, asked, generation)
+                await self._slices.run(doors.shorten(target, asked, generation))
                 with target.body:
                     await self._identified(visit, target, target.body, exchange)
             return

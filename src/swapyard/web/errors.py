@@ -23,6 +23,7 @@ class Meaning:
 
 MEANINGS: dict[Fault, Meaning] = {
     Fault.BAD_REQUEST: Meaning(400, "bad_request"),
+    Fault.INVALID_REQUEST: Meaning(400, "invalid_request"),
     Fault.UNAUTHORIZED: Meaning(401, "unauthorized"),
     Fault.UNAUTHORIZED_PAGE: Meaning(401, "unauthorized"),
     Fault.FORBIDDEN: Meaning(403, "forbidden"),
