@@ -1,4 +1,4 @@
-"""One swapyard for each module of attacks, a model that remembers what reached it, and a bystander throughout."""
+"""One swapyard for a module of attacks, a model that remembers what reached it, a bystander throughout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-
 from tests.end_to_end.conftest import Yard, shared_yard, yard
 from tests.hostile.wire import Bystander, Wire, request
 
@@ -33,7 +32,6 @@ class Target:
     """The program under attack, with its one model loaded."""
 
     yard: Yard
-    bystander: Bystander
     model_port: int
 
     @property
@@ -60,29 +58,25 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def attacked(shared_yard: Callable[..., Yard]) -> Iterator[Target]:
-    started = shared_yard(CONFIG)
-    with Bystander(started.port) as bystander:
-        yield loaded(started, bystander)
-
-
-def loaded(started: Yard, bystander: Bystander) -> Target:
-    assert started.chat("echo").status == 200
-    (running,) = started.get("/running").json()["running"]
-    return Target(started, bystander, int(running["proxy"].rpartition(":")[2]))
+def attacked(shared_yard: Callable[..., Yard]) -> Yard:
+    return shared_yard(CONFIG)
 
 
 @pytest.fixture
-def target(attacked: Target) -> Iterator[Target]:
-    """The program, which must have come out of the test as it went in."""
-    log_bytes = attacked.yard.log_file.stat().st_size
-    states = attacked.yard.states()
-    attacked.received()
-    yield attacked
-    attacked.bystander.check()
-    assert attacked.yard.states() == states == {"echo": "ready"}
-    attacked.yard.until(lambda: attacked.yard.in_flight() == [], "no request is in flight any more")
-    with attacked.yard.log_file.open("rb") as log:
+def target(attacked: Yard) -> Iterator[Target]:
+    """The program, which must come out of the test as it went in, while a bystander is served throughout."""
+    log_bytes = attacked.log_file.stat().st_size
+    assert attacked.chat("echo").status == 200
+    running = {entry["model"]: entry["proxy"] for entry in attacked.get("/running").json()["running"]}
+    target = Target(attacked, int(running["echo"].rpartition(":")[2]))
+    target.received()
+    with Bystander(attacked.port) as bystander:
+        yield target
+        bystander.check()
+    still_running = attacked.get("/running").json()["running"]
+    assert {entry["model"]: entry["proxy"] for entry in still_running}.items() >= running.items()
+    attacked.until(lambda: attacked.in_flight() == [], "no request is in flight any more")
+    with attacked.log_file.open("rb") as log:
         log.seek(log_bytes)
         said = log.read().decode(errors="replace")
     assert "Traceback" not in said and "a bug in" not in said, said[-LOOKED_AT_ONCE:]

@@ -2,7 +2,8 @@
 
     python -m tests.hostile.obedient_model PORT
 
-The header `x-steps` is a JSON list of steps, each a list of a word and its arguments:
+It prints the port on which it listens; PORT may be 0.  The header `x-steps` is a JSON list of steps, each a
+list of a word and its arguments:
 
     send TEXT [TIMES]   these bytes (latin-1), this many times
     dribble TEXT        the same, in one write for each byte
@@ -182,7 +183,7 @@ class Connection:
 def main(port: int) -> None:
     memory = Memory()
     with socket.create_server(("127.0.0.1", port), backlog=1024) as listener:
-        print("listens", flush=True)
+        print(listener.getsockname()[1], flush=True)
         while True:
             sock, _ = listener.accept()
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

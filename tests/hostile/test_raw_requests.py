@@ -1,11 +1,10 @@
-"""Raw requests of every unhappy kind: the right answer, nothing executed that was refused, nobody else hurt."""
+"""Raw requests of every unhappy kind: the right answer, nothing refused is executed, nobody else is hurt."""
 
 from __future__ import annotations
 
 import uuid
 
 import pytest
-
 from tests.hostile.attacks import ATTACKS, Attack, Ends, Then
 from tests.hostile.conftest import Target
 from tests.hostile.wire import Answer, Wire, request

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-PATIENCE = 2.0
+PATIENCE = 20.0
 """Seconds within which whatever is waited for has to happen."""
 
 BETWEEN_QUESTIONS = 0.01
@@ -50,13 +50,18 @@ class Answer:
     @property
     def error_code(self) -> str | None:
         """The code of an error of swapyard's own; None for other answers."""
-        try:
-            value = self.json()
-        except ValueError:
-            return None
-        if not isinstance(value, dict) or value.get("src") != "llama-swap":
-            return None
-        return str(value["error"]["code"])
+        return error_code(self.body)
+
+
+def error_code(text: bytes) -> str | None:
+    """The code in an error of swapyard's own; None in any other text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or value.get("src") != "llama-swap":
+        return None
+    return str(value["error"]["code"])
 
 
 class EndedError(Exception):
