@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.hostile.attacks import ATTACKS, Attack, Ends, Then
-from tests.hostile.conftest import Target
+from tests.hostile.attacks import ATTACKS, BODY, DOORS, Attack, Ends, Then, chunk
+from tests.hostile.conftest import CONFIG, Target
 from tests.hostile.wire import Answer, Wire, request
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import Yard
 
 ONE_BY_ONE_BYTES = 1000
 """Attacks up to this size are also sent in single bytes."""
 
 UNLOAD = request("GET /unload")
+KEY = "sesame"
 
 
 def played(attack: Attack, wire: Wire, *pieces: bytes) -> list[int]:
@@ -90,7 +96,9 @@ def test_an_attack_gets_its_answer_and_hurts_nobody(attack: Attack, target: Targ
 
 
 @pytest.mark.parametrize(
-    "attack", [each for each in ATTACKS if len(each.sent) <= ONE_BY_ONE_BYTES], ids=named
+    "attack",
+    [each for each in ATTACKS if len(each.sent) <= ONE_BY_ONE_BYTES and not each.name.endswith("-control")],
+    ids=named,
 )
 def test_an_attack_in_single_bytes_gets_the_same_answer(attack: Attack, target: Target) -> None:
     with Wire(target.port) as wire:
@@ -108,3 +116,44 @@ def test_nothing_behind_a_refused_request_is_executed(attack: Attack, target: Ta
     check(attack, statuses)
     assert target.received() == []
     assert target.yard.states() == {"echo": "ready"}
+
+
+TRAILERS = (
+    b"X-Late: yes\r\nHost: other\r\nX-Forwarded-For: 6.6.6.6\r\nAuthorization: Bearer secret\r\n"
+    b"Connection: close, x-kept\r\nContent-Type: text/plain\r\n"
+)
+
+
+@pytest.mark.parametrize("door", ["chat", "upstream"])
+def test_no_trailer_reaches_the_model(door: str, target: Target) -> None:
+    head = DOORS[door] + b"X-Kept: yes\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with Wire(target.port) as wire:
+        wire.send(head + chunk(BODY) + b"0\r\n" + TRAILERS + b"\r\n")
+        answer = wire.answer()
+        assert answer is not None
+        assert answer.status == 200
+        target.serves(wire, uuid.uuid4().hex)
+    asked, _ = target.received()
+    headers = {name: value for name, value in asked["headers"]}
+    assert headers["host"] == "yard"
+    assert headers["x-kept"] == "yes"
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert headers["content-type"] == "application/json"
+    assert headers.keys().isdisjoint({"x-late", "authorization", "trailer"})
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("name", ["Authorization: Bearer", "X-Api-Key:"])
+def test_a_key_in_a_trailer_opens_nothing(name: str, door: str, locked: Yard) -> None:
+    head = DOORS[door] + b"Transfer-Encoding: chunked\r\n\r\n"
+    with Wire(locked.port) as wire:
+        wire.send(head + chunk(BODY) + f"0\r\n{name} {KEY}\r\n\r\n".encode())
+        answer = wire.answer()
+    assert answer is not None
+    assert answer.status == 401
+
+
+@pytest.fixture(scope="module")
+def locked(shared_yard: Callable[..., Yard]) -> Yard:
+    """A program that wants a key."""
+    return shared_yard(f"apiKeys: [{KEY}]\n{CONFIG}")
