@@ -134,7 +134,7 @@ def test_no_trailer_reaches_the_model(door: str, target: Target) -> None:
         assert answer.status == 200
         target.serves(wire, uuid.uuid4().hex)
     asked, _ = target.received()
-    headers = {name: value for name, value in asked["headers"]}
+    headers = dict(asked["headers"])
     assert headers["host"] == "yard"
     assert headers["x-kept"] == "yes"
     assert headers["x-forwarded-for"] == "127.0.0.1"
