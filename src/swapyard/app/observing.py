@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -64,6 +65,7 @@ class Observers:
             system=self.monitor.system,
             gpus=self.monitor.gpus,
             lost=self.recorder.lost,
+            tasks=lambda: len(asyncio.all_tasks()),
         )
 
     async def take_over(self, config: Config, store: ActivityStore | None) -> None:
