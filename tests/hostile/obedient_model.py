@@ -8,6 +8,7 @@ list of a word and its arguments:
     send TEXT [TIMES]   these bytes (latin-1), this many times
     dribble TEXT        the same, in one write for each byte
     endless TEXT        the same again and again, until the connection breaks
+    pause SECONDS       do nothing
     body                read the request's body; without this step it stays unread
     half-close          end our direction
     hang                wait until the other side has closed
@@ -25,6 +26,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +102,8 @@ class Connection:
                     piece = arguments[0].encode("latin-1")
                     while True:
                         self._sock.sendall(piece * (LONGEST_WRITE_BYTES // 16 // len(piece)))
+                case "pause":
+                    time.sleep(arguments[0])
                 case "body":
                     self._read_whole(request)
                 case "half-close":
@@ -180,7 +184,8 @@ class Connection:
         self._received += data
 
 
-def main(port: int) -> None:
+def serve(port: int) -> None:
+    """Serve until the process ends."""
     memory = Memory()
     with socket.create_server(("127.0.0.1", port), backlog=1024) as listener:
         print(listener.getsockname()[1], flush=True)
@@ -191,4 +196,4 @@ def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    serve(int(sys.argv[1]))

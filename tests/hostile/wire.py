@@ -73,10 +73,10 @@ class EndedError(Exception):
 
 
 class Wire:
-    """One client connection."""
+    """One client connection; TimeoutError when nothing comes for `patience` seconds."""
 
-    def __init__(self, port: int) -> None:
-        self._sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    def __init__(self, port: int, patience: float = PATIENCE) -> None:
+        self._sock = socket.create_connection(("127.0.0.1", port), timeout=patience)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
 
