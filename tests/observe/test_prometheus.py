@@ -218,11 +218,13 @@ def test_the_present_is_read_when_the_page_is_asked_for() -> None:
         in_flight=lambda: in_flight,
         waiting=lambda: {GEMMA: 3, QWEN: 0},
         memory=lambda: {QWEN: ModelMemory(1 << 30, {"GPU-1": 5 << 30, "GPU-2": 7})},
+        tasks=lambda: 7,
     )
     in_flight[QWEN] = 2
     values = parsed(metrics)
     assert values["swapyard_in_flight"] == {("qwen",): 2}
     assert values["swapyard_waiting"] == {("gemma",): 3, ("qwen",): 0}
+    assert values["swapyard_tasks"] == {(): 7}
     assert values["swapyard_resident_bytes"] == {("qwen",): 1 << 30}
     assert values["swapyard_gpu_bytes"] == {("qwen", "GPU-1"): 5 << 30, ("qwen", "GPU-2"): 7}
 

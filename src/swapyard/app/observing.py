@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -70,6 +71,7 @@ class Observers:
             gpus=self.monitor.gpus,
             lost=self.recorder.lost,
             upkeep=upkeep,
+            tasks=lambda: len(asyncio.all_tasks()),
         )
 
     async def take_over(self, config: Config, store: ActivityStore | None) -> None:

@@ -72,7 +72,8 @@ class Metrics:
     """Counters that cost a request a few microseconds, and the page that shows them.
 
     Everything here is called in the event loop's thread.  The callables tell the present: requests by model
-    that hold a lease and that wait for one, the memory models hold, and the newest samples.
+    that hold a lease and that wait for one, the memory models hold, the newest samples, and the tasks of the
+    event loop, whose number comes back to what it was when nothing is left to do.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Metrics:
         gpus: Callable[[], list[Sample]] = list,
         lost: Callable[[], Lost | None] = lambda: None,
         upkeep: Upkeep | None = None,
+        tasks: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._upkeep = upkeep or Upkeep()
         self._in_flight = in_flight
@@ -93,6 +95,7 @@ class Metrics:
         self._system = system
         self._gpus = gpus
         self._lost = lost
+        self._tasks = tasks
         self._models: dict[str, _Traffic] = defaultdict(_Traffic)
 
     def observe(
@@ -230,6 +233,7 @@ class Metrics:
             "swapyard_in_flight", "gauge", "Requests the model is serving", _counts(self._in_flight())
         )
         page.family("swapyard_waiting", "gauge", "Requests waiting for the model", _counts(self._waiting()))
+        page.family("swapyard_tasks", "gauge", "Tasks of the event loop", [((), self._tasks())])
         page.family(
             "swapyard_resident_bytes",
             "gauge",
