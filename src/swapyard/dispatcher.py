@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
@@ -254,9 +253,9 @@ class Dispatcher:
         self._loads_begun: dict[ModelId, float] = {}
         # Of models whose load has finished and whose stop has not been ordered.
         self._loaded: dict[ModelId, Loaded] = {}
-        # The latest of each model, and what is set and replaced when another comes.
+        # The latest of each model, and what is done and replaced when another comes.
         self._crashes: dict[ModelId, Crash] = {}
-        self._another_crash = asyncio.Event()
+        self._another_crash: asyncio.Future[None] = self.loop.create_future()
         # Of models whose load or stop was ordered and is not answered yet.
         self._loading: set[ModelId] = set()
         self._stopping: set[ModelId] = set()
@@ -325,12 +324,15 @@ class Dispatcher:
 
     async def crash(self, model: ModelId, start: int) -> Crash | None:
         """How this start of the model's process ended by itself; None when no such news comes in time."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(EXIT_PATIENCE):
-                while (known := self._crashes.get(model)) is None or known.start != start:
-                    await self._another_crash.wait()
-                return known
-        return None
+        # Not asyncio.timeout: this is awaited while an exception is handled, and what mypyc makes of an
+        # `async with` there passes that exception to its end instead of its own.
+        deadline = self.loop.time() + EXIT_PATIENCE
+        while (known := self._crashes.get(model)) is None or known.start != start:
+            left = deadline - self.loop.time()
+            if left <= 0:
+                return None
+            await asyncio.wait((self._another_crash,), timeout=left)
+        return known
 
     def loaded(self, model: ModelId) -> Loaded:
         return self._loaded.get(model) or self._look(model)
@@ -408,8 +410,8 @@ class Dispatcher:
         """A ready process answers nobody any more; `gone` follows when nothing of it is left."""
         self._log(logging.WARNING, f"<{model}> ended by itself: {how}")
         self._crashes[model] = Crash(start, how, output)
-        self._another_crash.set()
-        self._another_crash = asyncio.Event()
+        self._another_crash.set_result(None)
+        self._another_crash = self.loop.create_future()
 
     def gone(self, model: ModelId, how: Exit) -> None:
         self._loaded.pop(model, None)
