@@ -90,8 +90,15 @@ def test_a_head_that_is_too_long_is_431_and_the_next_client_is_served(swapyard: 
 
 
 def test_a_long_head_within_the_limit_passes(swapyard: Yard) -> None:
-    reply = swapyard.request("GET", "/health", headers={"X-Long": "x" * 500_000})
-    assert reply.text == "OK"
+    reply = swapyard.request("GET", "/upstream/nobody/x", headers={"X-Long": "x" * 500_000})
+    assert (reply.status, reply.message) == (404, "model not found")
+    for path, status in (
+        ("/health", 431),
+        ("/health?" + "x" * 20_000, 414),
+        ("/health?" + "x" * 10_000, 200),
+    ):
+        headers = {"X-Long": "x" * (500_000 if status == 431 else 50_000)}
+        assert swapyard.request("GET", path, headers=headers).status == status
 
 
 @pytest.mark.parametrize("path", [CHAT, "/upstream/good/upload"])

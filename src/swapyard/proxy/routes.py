@@ -138,6 +138,9 @@ ROUTES: tuple[Route, ...] = (
     COMFYUI,
 )
 
+LONGEST_CLEANED = 64 * 1024
+"""Characters of a path that is cleaned, segment by segment; in a longer one nobody has mistyped a slash."""
+
 _FAMILIES = tuple(route for route in ROUTES if not route.methods)
 _BY_METHOD_AND_PATH = {(method, route.path): route for route in ROUTES for method in route.methods}
 _ALLOWED = {
@@ -168,7 +171,7 @@ def redirect(method: str, path: str) -> Redirect | None:
 
     `GET /upstream` is not among them: it leads to the web UI, which answers for itself.
     """
-    clean = cleaned(path)
+    clean = cleaned(path) if len(path) <= LONGEST_CLEANED else None
     if clean is not None:
         return Redirect(307, clean)
     reads = method in _GET
