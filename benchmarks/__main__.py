@@ -3,8 +3,8 @@
     python benchmarks [--other COMMAND] [--only PART,...] [--quick]
 
 COMMAND is the other server's command line with `{config}` and `{listen}` in it, for example
-`llama-swap -config {config} -listen {listen}`.  The parts are start, traffic, streams, bodies, swaps,
-patterns and scheduler.
+`llama-swap -config {config} -listen {listen}`.  The parts are start, traffic, streams, bodies, odd-bodies,
+swaps, patterns and scheduler.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 
 import bodies
+import odd_bodies
 import scheduler
 import starts
 import streams
@@ -25,7 +26,7 @@ import swaps
 import traffic
 from rig import Contestant, Rig
 
-PARTS = ("start", "traffic", "streams", "bodies", "swaps", "patterns", "scheduler")
+PARTS = ("start", "traffic", "streams", "bodies", "odd-bodies", "swaps", "patterns", "scheduler")
 
 
 class Bench:
@@ -44,6 +45,7 @@ class Bench:
             "traffic": self._traffic,
             "streams": self._streams,
             "bodies": self._bodies,
+            "odd-bodies": self._odd_bodies,
             "swaps": self._swaps,
             "patterns": self._patterns,
             "scheduler": scheduler.show,
@@ -83,6 +85,9 @@ class Bench:
 
     def _bodies(self) -> None:
         bodies.measure(self._fresh("bodies"), 2 if self._quick else 3).show()
+
+    def _odd_bodies(self) -> None:
+        odd_bodies.measure(self._fresh("odd-bodies")[1:], 2 if self._quick else 5).show()
 
     def _swaps(self) -> None:
         times = {0.0: 4, 0.3: 4} if self._quick else swaps.READY_AFTER

@@ -10,12 +10,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import ReadAnswer, Run, Yard
+    from tests.conftest import Ask, ReadAnswer, Run, Yard
 
 MB = 1024 * 1024
 SIZE = 384 * 1024
@@ -204,13 +204,14 @@ async def others_answered(port: int, read: ReadAnswer) -> AsyncIterator[None]:
             await asyncio.gather(asking, return_exceptions=True)
 
 
+@pytest.mark.parametrize("start", range(4))
 def test_every_odd_body_gets_its_answer_and_the_connection_goes_on_issue_11(
-    run: Run, yard: Yard, read_answer: ReadAnswer
+    run: Run, yard: Yard, read_answer: ReadAnswer, start: int
 ) -> None:
     async def main() -> None:
         async with yard(CONFIG) as (port, _), connected(port, read_answer) as client:
             async with others_answered(port, read_answer):
-                for odd in ODD:
+                for odd in ODD[start::4]:
                     status, body = await client.post(odd)
                     code = json.loads(body)["error"]["code"] if status != 200 else ""
                     assert (status, code) == odd.answer, odd.name
@@ -284,5 +285,75 @@ def test_no_shape_of_a_body_holds_others_up_much_longer_than_a_string_of_its_siz
         # The same to a millisecond or two, which is what a slice is.
         allowed = 3 * max(least, 0.002)
         assert {name: turn for name, turn in longest.items() if turn > allowed} == {}
+
+    run(main())
+
+
+LONG = "n" * 600
+
+NAMED: list[tuple[str, dict[str, str], bytes]] = [
+    ("POST /v1/chat/completions", {"Content-Type": JSON}, json.dumps({"model": LONG}).encode()),
+    ("POST /v1/completions", {"Content-Type": FORM}, f"model={LONG}".encode()),
+    (
+        "POST /v1/audio/transcriptions",
+        {"Content-Type": MULTIPART},
+        part(b"name=model", LONG.encode()) + b"--b--",
+    ),
+    (f"POST /v1/audio/transcriptions?model={LONG}", {"Content-Type": MULTIPART}, IN_A_FORM),
+    (f"GET /props?model={LONG}", {}, b""),
+    (f"GET /v1/models/{LONG}", {}, b""),
+    (f"POST /api/models/load/{LONG}", {}, b""),
+    (f"POST /api/models/unload/{LONG}", {}, b""),
+    (f"POST /api/models/keep/{LONG}", {}, b""),
+    (f"GET /logs/stream/{LONG}", {}, b""),
+    ("PUT /api/profiles/active", {"Content-Type": JSON}, json.dumps({"name": LONG}).encode()),
+]
+
+
+def test_a_name_that_is_too_long_is_refused_wherever_it_stands_and_kept_nowhere_issue_11(
+    run: Run, yard: Yard, ask: Ask
+) -> None:
+    async def main() -> None:
+        async with yard(CONFIG) as (port, _):
+            for line, headers, body in NAMED:
+                status, _, answer = await ask(port, line, headers, body)
+                assert (status, json.loads(answer)["error"]["code"]) == INVALID, line
+                assert LONG[:100].encode() not in answer, line
+            status, _, answer = await ask(port, f"POST /upstream/{LONG}/v1/chat/completions", {}, b"{}")
+            assert status == 404 and LONG[:100].encode() not in answer
+            for page in ("/api/metrics/activity", "/api/yard", "/api/inflight"):
+                assert LONG[:100].encode() not in (await ask(port, f"GET {page}"))[2], page
+
+    run(main())
+
+
+def test_what_a_client_writes_besides_is_cut_where_it_is_kept_and_shown_issue_11(
+    run: Run, yard: Yard, ask: Ask
+) -> None:
+    long = "w" * 20_000
+    headers = {
+        "Content-Type": JSON,
+        "X-Do": "hang",
+        "X-Session-Id": long,
+        "X-Forwarded-For": long,
+        "User-Agent": long,
+        **{f"X-{number}-{long[:500]}": "v" for number in range(200)},
+    }
+
+    async def main() -> None:
+        async with yard(CONFIG) as (port, _):
+            path = "POST /upstream/m/v1/chat/completions"
+            asking = asyncio.create_task(ask(port, f"{path}?{long}", headers, b'{"model":"m"}'))
+            requests: list[dict[str, Any]] = []
+            while not requests:
+                requests = json.loads((await ask(port, "GET /api/inflight"))[2])["requests"]
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            assert len(json.dumps(requests)) < 100 * 1024
+            entry = requests[0]
+            assert entry["remote_ip"] == "w" * 127 + "…"
+            assert entry["req_headers"]["User-Agent"] == "w" * 4095 + "…"
+            assert entry["req_headers"]["…"] == "…" and len(entry["req_headers"]) == 101
+            assert len(entry["details"]["session"]) <= 256
 
     run(main())

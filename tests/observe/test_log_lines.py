@@ -102,3 +102,10 @@ def test_polled_paths_stay_out_of_the_access_log(path: str, logged: bool) -> Non
 )
 def test_durations_read_in_the_largest_unit_that_fits(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_what_a_client_wrote_is_cut_issue_11() -> None:
+    long = "w" * 20_000
+    line = access_line(long, "GET", "/" + long, "HTTP/1.1", 404, 0, long, 0.001)
+    client, request, agent = "w" * 127 + "…", "/" + "w" * 1022 + "…", "w" * 511 + "…"
+    assert line == f'Request {client} "GET {request} HTTP/1.1" 404 0 "{agent}" 1ms'

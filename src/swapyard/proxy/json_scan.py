@@ -60,7 +60,6 @@ _NAME = re.compile(rb"[ \t\r\n]*+(%b)[ \t\r\n:]*+" % _TEXT, re.DOTALL)
 _TO_VALUE = re.compile(rb"[ \t\r\n:]*+")
 _SCALAR = re.compile(rb'[^ \t\r\n,\[\]{}":]*+')
 _STRING = re.compile(_TEXT, re.DOTALL)
-_IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 # Up to the first string that does not end within the stretch.
 _WHOLE = re.compile(rb'(?:[^"]++|%b)*+' % _TEXT, re.DOTALL)
 _TO_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|%b)*+[\[\]{}]' % _TEXT, re.DOTALL)
@@ -135,10 +134,11 @@ class Wanted:
 def _dull(names: frozenset[str]) -> re.Pattern[bytes]:
     blanks = rb"[ \t\r\n]*+"
     spelt = b"|".join(re.escape(name.encode("utf-8", "replace")) for name in sorted(names))
-    value = rb'[^ \t\r\n,\[\]{}":]++|%b' % _TEXT
-    for _ in range(DULL_DEPTH):
-        value = rb'%b|[\[{](?:[^"\[\]{}]++|%b)*+[\]}]' % (_TEXT, value)
-    value = rb'[^ \t\r\n,\[\]{}":]++|' + value
+    inside = rb'[^"\[\]{}]++|%b' % _TEXT
+    container = rb"[\[{](?:%b)*+[\]}]" % inside
+    for _ in range(1, DULL_DEPTH):
+        container = rb"[\[{](?:%b|%b)*+[\]}]" % (inside, container)
+    value = rb'[^ \t\r\n,\[\]{}":]++|%b|%b' % (_TEXT, container)
     name = rb'"(?!(?:%b)")[^"\\]*+"' % spelt
     # The comma may be missing where it is clear that the value has ended, and the value before a comma.
     ending = b"(?:(?:" + value + b")" + blanks + rb'(?:,|(?="))|,)'
@@ -303,18 +303,14 @@ def _value_end(text: Source, start: int, end: int) -> Walk[int | None]:
     depth, position, step, window = 1, start + 1, FIRST_STEP_BYTES, start + WINDOW_BYTES
     while position < end:
         piece = bytes(text[position : min(position + step, end)])
-        whole = _end_of(_WHOLE, piece, 0, len(piece))
+        whole, outside = _outside_strings(piece)
         if whole == 0:
             behind = yield from _string_end(text, position, end)
             if behind is None:
                 return None
             position = behind
             continue
-        if whole < len(piece):
-            piece = piece[:whole]
-        signs = piece.translate(_SIGNS, _NO_BRACKETS)
-        if signs and b'"' in piece:
-            signs = _STRING.sub(b"", piece).translate(_SIGNS, _NO_BRACKETS)
+        signs = outside.translate(_SIGNS, _NO_BRACKETS)
         closing = signs.count(b"\xff")
         if closing >= depth:
             try:
@@ -336,6 +332,23 @@ def _value_end(text: Source, start: int, end: int) -> Walk[int | None]:
     return None
 
 
+def _outside_strings(piece: bytes) -> tuple[int, bytes]:
+    """How much of a text that begins outside strings holds only whole ones, and that without its strings."""
+    plain = _without_escapes(piece)
+    whole = plain.rfind(b'"') if plain.count(b'"') % 2 else len(piece)
+    outside = b"".join(plain[:whole].split(b'"')[::2])
+    if b"\\" not in outside and b"\0" not in outside:
+        return whole, outside
+    # Damaged: backslashes outside strings, where they mean nothing.
+    whole = _end_of(_WHOLE, piece, 0, len(piece))
+    return whole, _STRING.sub(b"", piece[:whole])
+
+
+def _without_escapes(piece: bytes) -> bytes:
+    """The text with zeros for the escapes of quotes and backslashes; everything keeps its place."""
+    return piece.replace(b"\\\\", b"\0\0").replace(b'\\"', b"\0\0") if b"\\" in piece else piece
+
+
 def _string_end(text: Source, start: int, end: int) -> Walk[int | None]:
     """Behind the closing quote of the string whose opening one is at `start`; None when there is none."""
     position, window = start + 1, start + WINDOW_BYTES
@@ -343,19 +356,14 @@ def _string_end(text: Source, start: int, end: int) -> Walk[int | None]:
     while position < end:
         stop = min(position + step, end)
         piece = bytes(text[position:stop])
-        # Nearly all that is long is base64, and searching for one byte is the fastest there is.
-        inside = (
-            len(piece)
-            if b'"' not in piece and b"\\" not in piece
-            else _end_of(_IN_STRING, piece, 0, len(piece))
-        )
-        position += inside
-        if inside < len(piece):
-            if piece[inside] == _QUOTE:
-                return position + 1
-            if stop == end:
-                return None
-            # What is left is the first half of an escape.
+        plain = _without_escapes(piece)
+        quote = plain.find(b'"')
+        if quote >= 0:
+            return position + quote + 1
+        # What is left may be the first half of an escape.
+        position = stop - 1 if plain[-1:] == b"\\" else stop
+        if stop == end:
+            return None
         if position >= window:
             let_go(text)
             window = position + WINDOW_BYTES
