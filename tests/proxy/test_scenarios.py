@@ -327,9 +327,9 @@ def test_p40_a_stop_ends_the_requests_in_flight_and_their_leases(run: Run, yard:
                 assert (await ask(port, "POST /api/models/unload/m"))[0] == 200
                 await reached(changes, M, State.STOPPED)
             status, _, answer = await unanswered
-            assert (status, json.loads(answer)["error"]["code"]) == (502, "bad_gateway")
+            assert (status, json.loads(answer)["error"]["code"]) == (503, "model_unloaded")
             rest = await reader.read()
-            assert b'"code":"bad_gateway"' in rest and not rest.endswith(b"0\r\n\r\n")
+            assert b'"code":"model_unloaded"' in rest and not rest.endswith(b"0\r\n\r\n")
             assert program.dispatcher.scheduler.in_flight(M) == 0
             writer.transport.abort()
 
