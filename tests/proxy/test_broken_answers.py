@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from itertools import chain, repeat
 from typing import Any
 
@@ -15,6 +15,7 @@ from swapyard.app.program import Program
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 Yard = Callable[[str], AbstractAsyncContextManager[tuple[int, Program]]]
+Upstream = Callable[[Callable[..., Any]], AbstractAsyncContextManager[int]]
 Raw = Callable[[int, bytes], Coroutine[Any, Any, bytes]]
 Ask = Callable[..., Coroutine[Any, Any, tuple[int, dict[str, str], bytes]]]
 
@@ -33,40 +34,30 @@ ENDLESS_BYTES = 64 * MIB
 """What an upstream has to say that would never end; nobody reads that far."""
 
 
-@asynccontextmanager
-async def saying(pieces: Callable[[], Iterator[bytes]]) -> AsyncIterator[tuple[int, list[int]]]:
-    """An upstream that says the same to everybody; its port, and the bytes it got rid of, per request."""
-    said: list[int] = []
-    talking: set[asyncio.Task[None]] = set()
+class Says:
+    """Says the same to everybody and closes; `said` counts the bytes it got rid of, for each request."""
 
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        talking.add(task)
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            said.append(0)
-            for piece in pieces():
-                writer.write(piece)
-                await writer.drain()
-                said[-1] += len(piece)
-            writer.write_eof()
-            await reader.read()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            return
-        finally:
-            talking.discard(task)
-            writer.transport.abort()
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = pieces
+        self.said: list[int] = []
 
-    server = await asyncio.start_server(converse, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1], said
-    finally:
-        server.close()
-        for task in list(talking):
-            task.cancel()
-        if talking:
-            await asyncio.wait(talking)
+    async def __call__(self, _: Any, writer: asyncio.StreamWriter) -> None:
+        self.said.append(0)
+        for piece in self._pieces:
+            writer.write(piece)
+            await writer.drain()
+            self.said[-1] += len(piece)
+        writer.close()
+
+
+class Endless:
+    """`first`, and then `more` for as long as it matters."""
+
+    def __init__(self, first: bytes, more: bytes) -> None:
+        self._first, self._more = first, more
+
+    def __iter__(self) -> Iterator[bytes]:
+        return chain([self._first], repeat(self._more, ENDLESS_BYTES // len(self._more)))
 
 
 def peer(port: int) -> str:
@@ -107,25 +98,29 @@ NO_ANSWERS = {
 
 @pytest.mark.parametrize("answer", NO_ANSWERS.values(), ids=NO_ANSWERS)
 def test_what_is_no_answer_gives_the_client_exactly_one_bad_gateway(
-    run: Run, yard: Yard, raw: Raw, answer: bytes
+    run: Run, yard: Yard, upstream: Upstream, raw: Raw, answer: bytes
 ) -> None:
     async def main() -> None:
-        async with saying(lambda: iter([answer])) as (upstream, said), yard(peer(upstream)) as (port, _):
+        says = Says([answer])
+        async with upstream(says) as behind, yard(peer(behind)) as (port, _):
             got = await raw(port, REQUEST)
             informational, _, final = got.rpartition(b"HTTP/1.1 502 ")
             assert got.count(b"HTTP/1.1 502 ") == 1, got
             assert informational.count(b"HTTP/1.1 ") == informational.count(b"HTTP/1.1 103 ") <= 32
             assert json.loads(final.partition(b"\r\n\r\n")[2])["error"]["code"] == "bad_gateway"
-            assert len(said) == 1
+            assert len(says.said) == 1
 
     run(main())
 
 
-def test_a_hint_speaks_of_no_connection_but_its_own(run: Run, yard: Yard, raw: Raw) -> None:
+def test_a_hint_speaks_of_no_connection_but_its_own(
+    run: Run, yard: Yard, upstream: Upstream, raw: Raw
+) -> None:
     hint = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nconnection: x-own\r\nx-own: 1\r\nkeep-alive: 5\r\n\r\n"
 
     async def main() -> None:
-        async with saying(lambda: iter([hint + OK])) as (upstream, _), yard(peer(upstream)) as (port, _):
+        says = Says([hint + OK])
+        async with upstream(says) as behind, yard(peer(behind)) as (port, _):
             got = await raw(port, REQUEST)
             assert got.startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n")
 
@@ -144,19 +139,17 @@ ENDLESS: dict[str, tuple[bytes, bytes]] = {
 
 @pytest.mark.parametrize("case", ENDLESS.values(), ids=ENDLESS)
 def test_a_head_without_end_is_a_bad_gateway_soon(
-    run: Run, yard: Yard, raw: Raw, case: tuple[bytes, bytes]
+    run: Run, yard: Yard, upstream: Upstream, raw: Raw, case: tuple[bytes, bytes]
 ) -> None:
     first, more = case
 
     async def main() -> None:
-        async with (
-            saying(lambda: chain([first], repeat(more, ENDLESS_BYTES // len(more)))) as (upstream, said),
-            yard(peer(upstream)) as (port, _),
-        ):
+        says = Says(Endless(first, more))
+        async with upstream(says) as behind, yard(peer(behind)) as (port, _):
             got = await raw(port, REQUEST)
             assert got.count(b"HTTP/1.1 502 ") == 1 and b'"code":"bad_gateway"' in got
             # What the sockets held by then is counted as said.
-            assert said[0] < 24 * MIB
+            assert says.said[0] < 24 * MIB
 
     run(main())
 
@@ -172,30 +165,31 @@ ENDLESS_TRAILS = {
 @pytest.mark.parametrize("kind", [CHUNKED, EVENTS], ids=["plain", "events"])
 @pytest.mark.parametrize("case", ENDLESS_TRAILS.values(), ids=ENDLESS_TRAILS)
 def test_what_goes_on_without_end_within_a_body_is_cut(
-    run: Run, yard: Yard, raw: Raw, case: tuple[bytes, bytes], kind: bytes
+    run: Run, yard: Yard, upstream: Upstream, raw: Raw, case: tuple[bytes, bytes], kind: bytes
 ) -> None:
     first, more = case
     head = kind + EVENT + first
 
     async def main() -> None:
-        async with (
-            saying(lambda: chain([head], repeat(more, ENDLESS_BYTES // len(more)))) as (upstream, said),
-            yard(peer(upstream)) as (port, _),
-        ):
+        says = Says(Endless(head, more))
+        async with upstream(says) as behind, yard(peer(behind)) as (port, _):
             got = await raw(port, REQUEST)
             assert got.startswith(b"HTTP/1.1 200 ") and not got.endswith(b"0\r\n\r\n")
             assert (b'"code":"bad_gateway"' in got) == (kind is EVENTS)
             assert b"x-more" not in got
-            assert said[0] < 24 * MIB
+            assert says.said[0] < 24 * MIB
 
     run(main())
 
 
-def test_trailers_are_dropped_and_the_answer_is_whole(run: Run, yard: Yard, raw: Raw) -> None:
+def test_trailers_are_dropped_and_the_answer_is_whole(
+    run: Run, yard: Yard, upstream: Upstream, raw: Raw
+) -> None:
     answer = CHUNKED + b"2\r\nok\r\n0\r\nx-sum: 6\r\nset-cookie: a=b\r\n\r\n"
 
     async def main() -> None:
-        async with saying(lambda: iter([answer])) as (upstream, _), yard(peer(upstream)) as (port, _):
+        says = Says([answer])
+        async with upstream(says) as behind, yard(peer(behind)) as (port, _):
             got = await raw(port, REQUEST)
             assert got.startswith(b"HTTP/1.1 200 ") and got.endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")
             assert b"x-sum" not in got and b"set-cookie" not in got
@@ -217,15 +211,13 @@ BROKEN_BODIES = {
 @pytest.mark.parametrize("kind", [CHUNKED, EVENTS], ids=["plain", "events"])
 @pytest.mark.parametrize("broken", BROKEN_BODIES.values(), ids=BROKEN_BODIES)
 def test_a_body_that_breaks_its_framing_never_looks_complete(
-    run: Run, yard: Yard, raw: Raw, ask: Ask, broken: bytes, kind: bytes
+    run: Run, yard: Yard, upstream: Upstream, raw: Raw, ask: Ask, broken: bytes, kind: bytes
 ) -> None:
     """Whether anything has gone out by then decides between a status and a cut; both are honest."""
 
     async def main() -> None:
-        async with (
-            saying(lambda: iter([kind + EVENT + broken])) as (upstream, _),
-            yard(peer(upstream)) as (port, _),
-        ):
+        says = Says([kind + EVENT + broken])
+        async with upstream(says) as behind, yard(peer(behind)) as (port, _):
             got = await raw(port, REQUEST)
             if got.startswith(b"HTTP/1.1 502 "):
                 assert b'"code":"bad_gateway"' in got
@@ -239,12 +231,15 @@ def test_a_body_that_breaks_its_framing_never_looks_complete(
 
 
 @pytest.mark.parametrize("more", [OK, b"garbage", b"x" * 1000], ids=["an answer", "garbage", "bytes"])
-def test_what_comes_behind_an_answer_reaches_nobody(run: Run, yard: Yard, raw: Raw, more: bytes) -> None:
+def test_what_comes_behind_an_answer_reaches_nobody(
+    run: Run, yard: Yard, upstream: Upstream, raw: Raw, more: bytes
+) -> None:
     async def main() -> None:
-        async with saying(lambda: iter([OK + more])) as (upstream, said), yard(peer(upstream)) as (port, _):
+        says = Says([OK + more])
+        async with upstream(says) as behind, yard(peer(behind)) as (port, _):
             for _ in range(2):
                 got = await raw(port, REQUEST)
                 assert got.startswith(b"HTTP/1.1 200 ") and got.endswith(b"\r\n\r\nok")
-            assert len(said) == 2  # the connection was not used a second time
+            assert len(says.said) == 2  # the connection was not used a second time
 
     run(main())
