@@ -11,7 +11,7 @@ UI     := src/swapyard/web/ui/index.html
 # One process for each core; one that has nothing left to do takes tests from another.
 PYTEST := pytest --numprocesses auto --dist worksteal
 
-.PHONY: help demo test test-long check format conformance ui types check-ui test-ui screenshots bench wheel test-compiled clean
+.PHONY: help demo test test-long check format conformance ui types check-ui test-ui screenshots bench soak chaos wheel test-compiled clean
 
 help:
 	@echo "make demo         set up and run two demonstration models behind one address"
@@ -27,6 +27,8 @@ help:
 	@echo "make bench        measure against a direct connection (OTHER='server -config {config} -listen {listen}')"
 	@echo "make wheel        build the wheel into dist/, its hot modules compiled (SWAPYARD_PURE=1: none)"
 	@echo "make test-compiled  run the tests against that wheel"
+	@echo "make soak         mixed load for SECONDS (600): memory, descriptors, threads and tasks stay within bounds"
+	@echo "make chaos        random blows for SECONDS (60), judged by an oracle; SEED=… plays the same ones again"
 	@echo "make conformance  run the black-box suite in $(CONFORMANCE)"
 
 $(STAMP): pyproject.toml
@@ -93,6 +95,14 @@ bench: $(COMPILED)/.installed
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -qq -y wrk nginx-light; } || \
 	  { echo "the benchmark needs wrk and nginx (Debian: apt-get install wrk nginx-light)"; exit 1; }
 	@exec $(COMPILED)/bin/python benchmarks $(if $(OTHER),--other '$(OTHER)') $(ARGS)
+
+# Minutes of mixed load on what users install; the short form of continuous integration is SECONDS=40.
+soak: $(COMPILED)/.installed
+	@exec $(COMPILED)/bin/python benchmarks/soak.py --seconds $(or $(SECONDS),600) $(ARGS)
+
+chaos: $(STAMP)
+	@test -n "$(SEED)" || { echo "which seed? make chaos SEED=7"; exit 1; }
+	@exec $(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(or $(SECONDS),60) $(ARGS)
 
 ui: $(UI)
 

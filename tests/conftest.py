@@ -339,7 +339,7 @@ MODEL_PORTS = 8
 
 
 @contextmanager
-def _held_ports(count: int) -> Iterator[int]:
+def hold_ports(count: int) -> Iterator[int]:
     """Keep `count` consecutive ports from everybody who looks for free ones; yields the first.
 
     A socket that is bound to a port and does not listen holds it: connections are refused, and the system
@@ -375,13 +375,13 @@ def _bound(port: int) -> socket.socket:
 @pytest.fixture(scope="session")
 def held_ports() -> HoldPorts:
     """`with held_ports(count) as first`: consecutive ports that nobody else gets while the block runs."""
-    return _held_ports
+    return hold_ports
 
 
 @pytest.fixture
 def free_port() -> Iterator[int]:
     """A port on which nobody listens, and which nobody else gets during this test."""
-    with _held_ports(1) as port:
+    with hold_ports(1) as port:
         yield port
 
 
@@ -399,7 +399,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Yard:
     async def running(configuration: str) -> AsyncIterator[tuple[int, Program]]:
         sockets = bind("127.0.0.1", 0)
         port: int = sockets[0].getsockname()[1]
-        with _held_ports(MODEL_PORTS) as start_port:
+        with hold_ports(MODEL_PORTS) as start_port:
             models = configuration.replace("@MODEL@", SERVER)
             file.write_text(f"logToStdout: none\nstartPort: {start_port}\n{models}", encoding="utf-8")
             options = Options(file, None, Address("127.0.0.1", port))

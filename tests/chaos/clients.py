@@ -12,7 +12,7 @@ from tests.chaos.schedule import Act, Deed
 from tests.hostile.attacks import ATTACKS
 from tests.hostile.wire import Answer, MalformedError, Wire, error_code, request
 
-BOUND = 10.0
+BOUND = 60.0
 """Seconds within which every deed has to end: a load, an eviction with its grace, and a busy machine."""
 
 MIB = 1024 * 1024
@@ -21,7 +21,12 @@ EVENT = 'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n'
 END = "data: [DONE]\n\n"
 STREAM_HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 BIG_BYTES = 2 * MIB
-GARBAGE = [attack for attack in ATTACKS if attack.is_refusal and len(attack.sent) < MIB]
+GARBAGE = [
+    attack
+    for attack in ATTACKS
+    # In the path is a model that is not here, and that is refused as well.
+    if attack.is_refusal and len(attack.sent) < MIB and b" /upstream/" not in attack.sent
+]
 LOOKS = ("/running", "/api/models", "/metrics", "/api/inflight", "/v1/models", "/api/yard", "/health")
 JSON = ("Content-Type", "application/json")
 

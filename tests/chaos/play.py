@@ -19,7 +19,8 @@ from tests.chaos.oracle import complaint
 from tests.chaos.schedule import Blow, Deed, Event, Policy, Schedule, make
 from tests.chaos.wall_clock import NOT_HERE
 from tests.chaos.world import World
-from tests.end_to_end.conftest import ROOT
+from tests.conftest import hold_ports
+from tests.end_to_end.conftest import MODEL_PORTS, ROOT
 
 TICK = 0.02
 
@@ -37,8 +38,8 @@ class Result:
 def play(folder: Path, seed: int, policy: Policy, seconds: float) -> Result:
     schedule = make(seed, policy, seconds)
     result = Result()
-    with peer() as port:
-        world = World(folder, policy, port)
+    with peer() as peer_port, hold_ports(1 + MODEL_PORTS) as port:
+        world = World(folder, port, policy, peer_port)
         if not world.clock.is_here:
             result.skipped.append(NOT_HERE)
         try:

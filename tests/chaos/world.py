@@ -35,7 +35,7 @@ SPARE_DESCRIPTORS = 2
 class World(Yard):
     """A yard whose output passes through us, so that a limit on its files does not silence it."""
 
-    def __init__(self, folder: Path, policy: Policy, peer_port: int) -> None:
+    def __init__(self, folder: Path, port: int, policy: Policy, peer_port: int) -> None:
         self.policy = policy
         self.befallen = Befallen()
         self.moods = folder / "moods"
@@ -43,7 +43,7 @@ class World(Yard):
         self.clock = WallClock(folder)
         self._peer_port = peer_port
         self._reader: threading.Thread
-        super().__init__(folder, self.configuration(), (), folder / "state")
+        super().__init__(folder, port, self.configuration(), (), folder / "state")
 
     def start(self, *, ready: bool = True) -> None:
         command = [sys.executable, "-m", "swapyard", "-config", str(self.config_file)]

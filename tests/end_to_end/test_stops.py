@@ -22,8 +22,8 @@ StartYard = Callable[..., "Yard"]
 CONFIG = """
 models:
   engine: {cmd: "${server}.ends_with_its_connections ${PORT}"}
-  talker: {cmd: "${websocket_server}.websocket_echo ${PORT}"}
-  ignored: {cmd: "${websocket_server}.websocket_echo ${PORT}", compat: {ignoreWebsockets: true}}
+  talker: {cmd: "${packaged_server}.websocket_echo ${PORT}"}
+  ignored: {cmd: "${packaged_server}.websocket_echo ${PORT}", compat: {ignoreWebsockets: true}}
   slow: {cmd: "${server}.well_behaved ${PORT} 60"}
   alone: {cmd: "${server}.well_behaved ${PORT}"}
 groups:

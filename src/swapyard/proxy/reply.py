@@ -95,8 +95,9 @@ class ModelReply:
         """End with an error, as well as what has already gone out allows.
 
         1. nothing yet: status and body.  2. a stream of ours, nothing of the upstream's: an error event and a
-        proper end.  3. an upstream's stream: an error event, then the connection is cut.  4. else it is cut
-        at once.  5. everything has gone out: nothing is left to say.
+        proper end.  3. an upstream's stream: an error event, then the connection is cut.  4. anything else, and
+        a stream whose length was announced: it is cut at once.  5. everything has gone out: nothing is left
+        to say.
         """
         if self._reply.has_ended:
             return
@@ -110,7 +111,7 @@ class ModelReply:
         if self.is_ours and not self._last:
             await self.insert(event + self.end_mark, last=True)
             return
-        if self._is_stream:
+        if self._is_stream and not self._reply.is_counted:
             await self.insert(self._end_of_event() + event)
         self._reply.cut()
 

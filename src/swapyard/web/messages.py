@@ -319,6 +319,11 @@ class Reply:
         return self.status != 0
 
     @property
+    def is_counted(self) -> bool:
+        """Whether a content-length says how long the body is: nothing of ours fits into it."""
+        return self.stage is Stage.BODY and self._framing is _Framing.LENGTH
+
+    @property
     def congested(self) -> bool:
         """Whether the client reads more slowly than we write; what need not be said is better left unsaid."""
         return self._wire.is_congested
