@@ -253,8 +253,16 @@ def _odd_but_good() -> Iterator[Attack]:
         yield _to_model(f"empty-line-before-{door}", b"\r\n" + head + length)
         yield _to_model(f"space-around-value-{door}", head + b"X-A: \t b \t \r\n" + length)
         yield _to_model(f"many-headers-{door}", head + b"X-A: b\r\n" * 1000 + length)
-        trailers = b"0\r\nX-Late: yes\r\nConnection: close\r\nContent-Length: 3\r\nHost: other\r\n\r\n"
+        trailers = b"0\r\nX-Late: yes\r\nConnection: close\r\nHost: other\r\n\r\n"
         yield _to_model(f"trailers-{door}", head + CHUNKED + HELLO + trailers)
+        # RFC 9110 6.5.1: framing has no place in a trailer; refused or dropped, it changes nothing.
+        yield replace(
+            _to_model(
+                f"trailer-content-length-{door}", head + CHUNKED + HELLO + b"0\r\nContent-Length: 3\r\n\r\n"
+            ),
+            answers=((200, 400),),
+            then=Then.EITHER,
+        )
         # RFC 9110 10.1.1: an expectation that we do not know may be refused; it is no fault of the framing.
         yield replace(
             _to_model(f"expect-something-{door}", head + b"Expect: miracles\r\n" + length),

@@ -303,7 +303,10 @@ def _chunks() -> Iterator[Broken]:
         yield _says(
             f"trailer-{name}", CHUNKED + HELLO + "0\r\n" + trailer + "\r\n", *REFUSED_OR_CUT, then="hang"
         )
-    good = "0\r\nContent-Length: 3\r\nX-Injected: yes\r\nConnection: close\r\n\r\n"
+    good = "0\r\nX-Injected: yes\r\nConnection: close\r\n\r\n"
+    # RFC 9110 6.5.1: framing has no place in a trailer; refused or dropped, it changes nothing.
+    framing = CHUNKED + HELLO + "0\r\nContent-Length: 3\r\n\r\n"
+    yield Broken("trailer-content-length", [*BODY, ["send", framing]], REFUSED_OR_CUT + PASSED)
     yield Broken("trailers", [*BODY, ["send", CHUNKED + HELLO + good]], PASSED)
     yield Broken(
         "endless-trailers",
