@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.end_to_end.conftest import Yard, shared_yard, yard
+from tests.end_to_end.conftest import Yard, shared_yard
 from tests.hostile.wire import Bystander, Wire, request
 
-__all__ = ["shared_yard", "yard"]
+__all__ = ["shared_yard"]
 
 MODEL = f"{sys.executable} -S -m tests.hostile.obedient_model ${{PORT}}"
 

@@ -91,7 +91,12 @@ def tells_of_the_error(answer: Answer, said: bytes) -> bool:
     return error_code(rest) == "bad_gateway"
 
 
-def serves(wire: Wire, model: str) -> None:
+def serves(wire: Wire, model: str, *, may_be_hit: bool = False) -> None:
+    """The connection carries a request to the model and its answer back.
+
+    `may_be_hit`: bytes that nobody asked for may still be on their way to a kept connection.  A request that
+    they meet there is told so, and the next one is served.
+    """
     token = uuid.uuid4().hex
     body = json.dumps({"model": model, "token": token}).encode()
     wire.send(
@@ -99,6 +104,10 @@ def serves(wire: Wire, model: str) -> None:
     )
     answer = wire.answer()
     assert answer is not None, "the connection was closed"
+    if may_be_hit and answer.status == 502:
+        assert answer.error_code == "bad_gateway"
+        serves(wire, model)
+        return
     assert answer.status == 200, answer
     assert json.loads(answer.json()["body"])["token"] == token
 
@@ -115,7 +124,7 @@ def check(broken: Broken, model: str, target: Target) -> None:
         if not answer.is_whole or answer.header("connection") == "close":
             assert wire.rest() == b""
         else:
-            serves(wire, model)
+            serves(wire, model, may_be_hit=broken.name.endswith("-later"))
             serves(wire, model)
     with Wire(target.port) as wire:
         serves(wire, model)

@@ -96,6 +96,8 @@ class Connection(asyncio.Protocol):
         """
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
+            # A trailer may say what it likes; in a head the two are refused below.
+            self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
         answer = self._answer = Answer(self.transport, self.loop)
         self._head_bytes = self._header_count = self._informational_count = 0
         self._bodyless = bodyless
@@ -297,6 +299,9 @@ class Connection(asyncio.Protocol):
         if self._head_bytes > HEAD_LIMIT_BYTES and _size(answer.headers) > HEAD_LIMIT_BYTES:
             # Its last piece is the one too much: it is complete before data_received looks at the count.
             self._refuse("its response headers are too long")
+        fields = dict(answer.headers)
+        if b"transfer-encoding" in fields and b"content-length" in fields:
+            self._refuse("it has both a length and a transfer coding")
         self._head_bytes = self._header_count = 0
         self._cancel_timer()
         if self._sender is not None and (self._expecting or status >= 300):

@@ -95,9 +95,9 @@ class ModelReply:
         """End with an error, as well as what has already gone out allows.
 
         1. nothing yet: status and body.  2. a stream of ours, nothing of the upstream's: an error event and a
-        proper end.  3. an upstream's stream: an error event, then the connection is cut.  4. anything else, and
-        a stream whose length was announced: it is cut at once.  5. everything has gone out: nothing is left
-        to say.
+        proper end.  3. an upstream's stream: an error event, then the connection is cut.  4. anything else,
+        and a stream whose length was announced: it is cut at once.  5. everything has gone out: nothing is
+        left to say.
         """
         if self._reply.has_ended:
             return

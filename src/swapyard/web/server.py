@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         # None once the connection is lost.
-        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser | None = _parser_for(self)
         self._stage = Stage.HEAD
         # What has come and was not parsed yet, from `_at` on; the last bytes before it, of the same message.
         self._unparsed = b""
@@ -276,13 +276,13 @@ class Connection(asyncio.Protocol):
         assert self._request is not None
         length = self._request.length
         framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
-        self._parser = httptools.HttpRequestParser(_BodyOnly(self))
+        self._parser = _parser_for(_BodyOnly(self))
         self._parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n\r\n")
         self._stage = Stage.BODY
 
     def read_heads(self) -> None:
         """The body whose head another parser took for the end of HTTP is complete."""
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser = _parser_for(self)
 
     def _unreadable(self, error: httptools.HttpParserError) -> None:
         if self._stage is Stage.CUT:
@@ -337,6 +337,8 @@ class Connection(asyncio.Protocol):
             return self._refuse(400, "Bad Request: more than one Host header")
         length: int | None = 0
         if b"transfer-encoding" in fields:
+            if b"content-length" in fields:
+                return self._refuse(400, "Bad Request: Content-Length beside Transfer-Encoding")
             codings = b", ".join(value for name, value in headers if name == b"transfer-encoding").lower()
             if version == "1.0" or codings.rpartition(b",")[2].strip() != b"chunked":
                 return self._refuse(400, "Bad Request: invalid Transfer-Encoding")
@@ -397,7 +399,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         if request.length is None:
             # What trailers said of the connection must not reach the next request.
-            self._parser = httptools.HttpRequestParser(self)
+            self._parser = _parser_for(self)
         if request.wants_websocket:
             self._stage = Stage.TUNNEL
         elif reply.is_answered:
@@ -539,6 +541,13 @@ class _BodyOnly:
     def on_message_complete(self) -> None:
         self._connection.on_message_complete()
         self._connection.read_heads()
+
+
+def _parser_for(protocol: Connection | _BodyOnly) -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(protocol)
+    # A trailer may say what it likes; in a head the two are refused by ourselves.
+    parser.set_dangerous_leniencies(lenient_chunked_length=True)
+    return parser
 
 
 def _printable(request: Request) -> str:
