@@ -248,12 +248,25 @@ def test_much_output_never_blocks_the_child_and_all_of_it_arrives(run: Run, yard
     run(main)
 
 
+# Ends once its child has left the group for a session of its own.
+ESCAPE = """
+import os, signal
+left, leaving = os.pipe()
+if os.fork():
+    os.close(leaving)
+    os.read(left, 1)
+    os._exit(0)
+os.setsid()
+os.close(leaving)
+signal.pause()
+"""
+
+
 def test_an_exit_is_noticed_while_somebody_outside_the_group_holds_the_output(run: Run, yard: Yard) -> None:
     async def main() -> None:
-        # A session of its own leaves the group.
-        escape = "import os, time; os.fork() and os._exit(0); os.setsid(); print('away'); time.sleep(1000)"
-        command = f'{sys.executable} -I -S -c "{escape}"; echo bye'
-        async with yard.running(yard.shell(command)):
+        script = yard.folder / "escape.py"
+        script.write_text(ESCAPE)
+        async with yard.running(yard.shell(f"{sys.executable} -I -S {script}; echo bye")):
             await yard.load()
             await yard.until(lambda: yard.count("gone"))
             await yard.until(lambda: b"bye" in yard.output)
