@@ -154,5 +154,5 @@ def test_the_command_opens_the_yard_invites_and_ends_with_one_signal(tmp_path: P
             assert [row["id"] for row in json.load(answer)["data"]] == ["demo-quick", "demo-slow"]
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
-    # Nothing of it is left.
-    assert [path.name for path in tmp_path.iterdir()] == ["swapyard"]
+    # Nothing of it is left but, where a model was started, the ledger of its processes.
+    assert {path.name for path in tmp_path.iterdir()} <= {"swapyard"}

@@ -65,7 +65,13 @@ def _add_errors(document: dict[str, Any]) -> None:
     schema = TypeAdapter(ErrorEnvelope).json_schema(ref_template="#/components/schemas/{model}")
     components |= schema.pop("$defs", {})
     components["ErrorEnvelope"] = schema
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorEnvelope"}}}
+    # The Accept header of a request may ask for text or a page instead.
+    text = {"schema": {"type": "string"}}
+    content = {
+        "application/json": {"schema": {"$ref": "#/components/schemas/ErrorEnvelope"}},
+        "text/plain": text,
+        "text/html": text,
+    }
     for operations in document["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)

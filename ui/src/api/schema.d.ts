@@ -1494,6 +1494,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1523,6 +1525,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1554,6 +1558,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1583,6 +1589,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1612,6 +1620,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1643,6 +1653,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1672,6 +1684,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1717,6 +1731,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1748,6 +1764,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1777,6 +1795,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1808,6 +1828,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1839,6 +1861,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1868,6 +1892,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1899,6 +1925,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1939,6 +1967,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -1968,6 +1998,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2004,6 +2036,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2042,6 +2076,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2071,6 +2107,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2100,6 +2138,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2129,6 +2169,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2158,6 +2200,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2189,6 +2233,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2222,6 +2268,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2251,6 +2299,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2280,6 +2330,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2309,6 +2361,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2338,6 +2392,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
@@ -2369,6 +2425,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                    "text/html": string;
+                    "text/plain": string;
                 };
             };
         };
