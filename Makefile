@@ -61,7 +61,7 @@ $(COMPILED)/.installed: $(STAMP) $(UI) pyproject.toml tools/compile_hook.py $(sh
 # The tests of what is compiled, and of everything that goes through it.
 test-compiled: $(COMPILED)/.installed
 	$(COMPILED)/bin/python -I tools/is_compiled.py
-	$(COMPILED)/bin/python -m $(PYTEST) -m 'not engine' $(or $(ARGS),tests/api tests/app tests/end_to_end tests/observe \
+	$(COMPILED)/bin/python -m $(PYTEST) -m 'not engine' $(or $(ARGS),tests/api tests/app tests/end_to_end tests/hostile tests/observe \
 	  tests/proxy tests/scheduling tests/web tests/test_bus.py tests/test_dispatcher.py)
 
 demo: $(STAMP) $(UI)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
 from urllib.parse import unquote
 
 import pytest
@@ -48,7 +47,7 @@ GENERATION = generation()
 
 
 def request(path: str, query: str = "", method: str = "GET") -> Request:
-    nowhere = cast(Wire, None)
+    nowhere = Wire(asyncio.Transport(), asyncio.AbstractEventLoop())
     return Request(nowhere, method, path.encode(), unquote(path), query.encode(), [], {})
 
 
