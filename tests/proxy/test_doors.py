@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from urllib.parse import unquote
 
 import pytest
@@ -45,10 +46,12 @@ def generation(text: str = CONFIG) -> Generation:
 
 GENERATION = generation()
 
+with closing(asyncio.new_event_loop()) as loop:
+    NOWHERE = Wire(asyncio.Transport(), loop)
+
 
 def request(path: str, query: str = "", method: str = "GET") -> Request:
-    nowhere = Wire(asyncio.Transport(), asyncio.AbstractEventLoop())
-    return Request(nowhere, method, path.encode(), unquote(path), query.encode(), [], {})
+    return Request(NOWHERE, method, path.encode(), unquote(path), query.encode(), [], {})
 
 
 def door(path: str, query: str = "", profile: str | None = None, method: str = "GET") -> Door:
