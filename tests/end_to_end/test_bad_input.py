@@ -31,7 +31,6 @@ def swapyard(shared_yard: StartYard) -> Yard:
     ("body", "message"),
     [
         pytest.param('{"model": "nobody"}', "no router for requested model", id="unknown-model"),
-        pytest.param('{"model": 7}', "no router for requested model", id="model-is-a-number"),
         pytest.param('{"messages": []}', "no model id could be identified", id="no-model"),
         pytest.param('{"model": ""}', "no model id could be identified", id="empty-model"),
         pytest.param('{"model', "no model id could be identified", id="invalid-json"),
@@ -46,6 +45,14 @@ def test_a_request_that_names_no_model_we_have_is_404(swapyard: Yard, body: str,
     assert message in reply.message
     swapyard.log_says('"POST /v1/chat/completions HTTP/1.1" 404', lines + 1)
     assert swapyard.states() == {}
+
+
+@pytest.mark.parametrize("model", ["7", "true", '["m"]', '"' + "m" * 513 + '"'])
+def test_a_model_that_is_no_name_is_400_and_leaves_no_row_issue_11(swapyard: Yard, model: str) -> None:
+    rows = len(swapyard.activity())
+    reply = swapyard.request("POST", "/v1/chat/completions", f'{{"model": {model}}}', JSON)
+    assert (reply.status, reply.code) == (400, "invalid_request")
+    assert len(reply.message) < 100 and len(swapyard.activity()) == rows
 
 
 def test_an_unknown_path_is_404_and_a_wrong_method_405(swapyard: Yard) -> None:

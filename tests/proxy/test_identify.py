@@ -199,7 +199,7 @@ def test_a_name_has_at_most_512_bytes_issue_11(
 ) -> None:
     longest = letter * (LONGEST_NAME_BYTES // len(letter.encode()))
     assert identify(*place(longest)).model == longest
-    with pytest.raises(RequestError, match="the longest possible name has 512") as refused:
+    with pytest.raises(RequestError, match="the longest possible has 512") as refused:
         identify(*place(longest + letter * times))
     assert refused.value.fault is Fault.INVALID_REQUEST
     assert letter * 5 not in refused.value.message

@@ -12,6 +12,7 @@ from swapyard.web import errors
 # Source: the specification, http-api.md §1.6, §14 and routing.md §13.
 EXPECTED = {
     Fault.BAD_REQUEST: (400, "invalid_request_error", "bad_request"),
+    Fault.INVALID_REQUEST: (400, "invalid_request_error", "invalid_request"),
     Fault.UNAUTHORIZED: (401, "authentication_error", "unauthorized"),
     Fault.UNAUTHORIZED_PAGE: (401, "authentication_error", "unauthorized"),
     Fault.FORBIDDEN: (403, "authentication_error", "forbidden"),
