@@ -47,6 +47,14 @@ def test_a_request_that_names_no_model_we_have_is_404(swapyard: Yard, body: str,
     assert swapyard.states() == {}
 
 
+@pytest.mark.parametrize("model", ["7", "true", '["m"]', '"' + "m" * 513 + '"'])
+def test_a_model_that_is_no_name_is_400_and_leaves_no_row_issue_11(swapyard: Yard, model: str) -> None:
+    rows = len(swapyard.activity())
+    reply = swapyard.request("POST", "/v1/chat/completions", f'{{"model": {model}}}', JSON)
+    assert (reply.status, reply.code) == (400, "invalid_request")
+    assert len(reply.message) < 100 and len(swapyard.activity()) == rows
+
+
 def test_an_unknown_path_is_404_and_a_wrong_method_405(swapyard: Yard) -> None:
     assert swapyard.get("/v1/nothing").status == 404
     wrong = swapyard.get("/v1/chat/completions")

@@ -273,6 +273,20 @@ def test_a_spillover_target_is_held_until_the_request_is_released_once() -> None
     assert third.requested == "cloud/big"
 
 
+def test_a_request_that_is_given_up_while_it_is_changed_holds_nothing_issue_11() -> None:
+    made = generation(
+        "models: {a: {cmd: 'x ${PORT}', filters: {setParams: {p: 1}}}, b: {cmd: 'x ${PORT}'}}\n"
+        "selectors: {pool: {strategy: spillover, targets: [a, b]}}\n"
+        "routing: {router: {settings: {groups: {all: {swap: false, members: [a, b]}}}}}\n"
+    )
+    body = json.dumps({"model": "pool", "x": [[]] * 50_000}).encode()
+    asked = Asked("POST", "application/json", b"", Body(body))
+    work = resolve(CHAT, asked, made, None, stopped)
+    next(work)
+    work.close()
+    assert ask_json({"model": "pool"}, made=made).requested == "a"
+
+
 def test_an_ignored_websocket_holds_nothing() -> None:
     made = generation(
         "models: {mute: {cmd: 'x ${PORT}', compat: {ignoreWebsockets: true}}, b: {cmd: 'x ${PORT}'}}\n"

@@ -88,7 +88,8 @@ def identify(method: str, content_type: str, query_string: bytes, body: Source) 
     """
     place = _place(method, content_type)
     if place is _Place.JSON:
-        return (yield from identify_json(body))
+        # Nearly every request ends here, without another walk.
+        return _read_at_once(body) or (yield from _walk_json(body))
     sources: tuple[Source, ...] = (query_string,)
     if place is _Place.FORM:
         sources = (body, query_string)
@@ -105,13 +106,21 @@ def identify(method: str, content_type: str, query_string: bytes, body: Source) 
 
 def identify_json(body: Source) -> Walk[Identified]:
     """Read the first top-level `model` and `stream`; text after them may be broken (specification, §15.2)."""
-    if len(body) <= AT_ONCE_BYTES:
-        try:
-            values = first_values(memoryview(body))
-        except REFUSALS:
-            pass
-        else:
-            return Identified(_name(values.model), _is_true(values.stream))
+    return _read_at_once(body) or (yield from _walk_json(body))
+
+
+def _read_at_once(body: Source) -> Identified | None:
+    """What the library finds in a body of moderate length; None when that is too long or it refuses."""
+    if len(body) > AT_ONCE_BYTES:
+        return None
+    try:
+        model, stream = first_values(body if isinstance(body, bytes) else memoryview(body))
+    except REFUSALS:
+        return None
+    return Identified(_name(model), _is_true(stream))
+
+
+def _walk_json(body: Source) -> Walk[Identified]:
     slots, is_complete = yield from first_slots(body, _SOUGHT)
     if not is_complete and "model" not in slots:
         raise RequestError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -29,13 +29,6 @@ class _Members(msgspec.Struct):
     stream: _Stream = _Stream()
 
 
-class Values(NamedTuple):
-    """The values of the first `model` and the first `stream` member; None for null and for none."""
-
-    model: Any
-    stream: Any
-
-
 _seen: dict[type, Any] = {}
 
 
@@ -47,10 +40,13 @@ def _first_of(kind: type, value: Any) -> Any:
 _DECODER = msgspec.json.Decoder(_Members, dec_hook=_first_of)
 
 
-def first_values(text: bytes | memoryview) -> Values:
-    """Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError for what is not one JSON object."""
+def first_values(text: bytes | memoryview) -> tuple[Any, Any]:
+    """The values of the first `model` and the first `stream` member; None for null and for none.
+
+    Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError for what is not one JSON object.
+    """
     try:
         members = _DECODER.decode(text)
     finally:
         _seen.clear()
-    return Values(members.model.value, members.stream.value)
+    return members.model.value, members.stream.value

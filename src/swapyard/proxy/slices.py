@@ -39,7 +39,8 @@ class Slices:
                     end = time.perf_counter() + SLICE
                     while time.perf_counter() < end:
                         next(work)
-                await asyncio.sleep(0)
+                    # Within the turn, or the next in line would begin in the same turn of the loop.
+                    await asyncio.sleep(0)
         except StopIteration as finished:
             result: T = finished.value
             return result
