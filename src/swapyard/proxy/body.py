@@ -103,6 +103,16 @@ class BodyReader:
         self._limit_bytes = limit_bytes
         self.timeout = timeout
 
+    def at_hand(self, request: Request) -> Body | None:
+        """The body of a request that has come as a whole and is short, as nearly all are; else None."""
+        if request.wants_websocket:
+            return Body()
+        if not request.is_complete or request.unread_bytes > IN_MEMORY_BYTES:
+            return None
+        if self._limit_bytes and request.unread_bytes > self._limit_bytes:
+            return None
+        return Body(request.take())
+
     async def read(self, request: Request) -> Body:
         """The whole body of this request; whoever gets it closes it.
 

@@ -72,6 +72,8 @@ class Connection(asyncio.Protocol):
         self._header_count = 0
         self._informational_count = 0
         self._keep_alive = True
+        # The answer's head names a transfer coding.
+        self._is_coded = False
         # Point in time (of the loop) at which it became idle.
         self.idle_since = 0.0
 
@@ -267,6 +269,7 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False
         else:
             answer.stage = Stage.HEAD
+            self._is_coded = False
 
     def on_status(self, reason: bytes) -> None:
         if self._answer is not None and self._answer.stage is Stage.HEAD:
@@ -282,8 +285,10 @@ class Connection(asyncio.Protocol):
         if answer.stage is Stage.HEAD:
             name = name.lower()
             answer.headers.append((name, value))
-            if name == b"transfer-encoding" and value.strip().lower() not in CODINGS:
-                self._refuse("its transfer coding is none that was asked for")
+            if name == b"transfer-encoding":
+                self._is_coded = True
+                if value.strip().lower() not in CODINGS:
+                    self._refuse("its transfer coding is none that was asked for")
 
     def on_headers_complete(self) -> None:
         answer, parser = self._answer, self._parser
@@ -299,8 +304,7 @@ class Connection(asyncio.Protocol):
         if self._head_bytes > HEAD_LIMIT_BYTES and _size(answer.headers) > HEAD_LIMIT_BYTES:
             # Its last piece is the one too much: it is complete before data_received looks at the count.
             self._refuse("its response headers are too long")
-        fields = dict(answer.headers)
-        if b"transfer-encoding" in fields and b"content-length" in fields:
+        if self._is_coded and first(answer.headers, b"content-length") is not None:
             self._refuse("it has both a length and a transfer coding")
         self._head_bytes = self._header_count = 0
         self._cancel_timer()

@@ -12,6 +12,7 @@ from swapyard.observe.activity import CLIENT_LEFT
 from swapyard.observe.exchange import Exchange, Phase
 from swapyard.observe.recorder import Recorder
 from swapyard.proxy import doors, headers, resolve, routes
+from swapyard.proxy.body import Body
 from swapyard.proxy.doors import Door
 from swapyard.proxy.generation import Generation
 from swapyard.proxy.loading import Expectation, LoadingText, heartbeats_until_granted
@@ -83,15 +84,13 @@ class DataPlane:
 
     # Three entrances: the model's name is in the request, in the path, or fixed
 
-    async def _inference(self, route: Route, visit: Visit) -> None:
+    def _inference(self, route: Route, visit: Visit) -> Awaitable[None]:
         exchange = self._begin(visit, route, visit.request.path)
-        await self._recorded(visit, exchange, self._named_within(route, visit, exchange))
+        return self._recorded(visit, exchange, self._named_within(route, visit, exchange))
 
     async def _named_within(self, route: Route, visit: Visit, exchange: Exchange) -> None:
         request, generation = visit.request, visit.generation
-        if not request.is_complete:
-            exchange.receiving()
-        with await generation.bodies.read(request) as body:
+        with generation.bodies.at_hand(request) or await self._received(visit, exchange) as body:
             asked = resolve.Asked(request.method, visit.content_type, request.query, body)
             target = await self._slices.run(
                 resolve.resolve(
@@ -100,7 +99,8 @@ class DataPlane:
             )
             try:
                 with target.body:
-                    await self._identified(visit, target, target.body, exchange)
+                    _identified(exchange, target)
+                    await self._serve(visit, target, target.body, exchange)
             finally:
                 target.release()
 
@@ -119,23 +119,23 @@ class DataPlane:
             self._must_be_ready(target.local, "path matches upstream.ignorePaths")
         is_captured = door.route is not None and door.route.metered
         if is_captured or doors.needs_shortening(target, generation):
-            if exchange is not None and not request.is_complete:
-                exchange.receiving()
-            with await generation.bodies.read(request) as body:
+            with generation.bodies.at_hand(request) or await self._received(visit, exchange) as body:
                 asked = resolve.Asked(request.method, visit.content_type, target.query, body)
                 await self._slices.run(doors.shorten(target, asked, generation))
                 with target.body:
-                    await self._identified(visit, target, target.body, exchange)
+                    _identified(exchange, target)
+                    await self._serve(visit, target, target.body, exchange)
             return
+        _identified(exchange, target)
         body_as_it_comes = doors.streamed_body(request, generation.bodies.timeout)
-        await self._identified(visit, target, body_as_it_comes, exchange)
+        await self._serve(visit, target, body_as_it_comes, exchange)
 
     async def _comfyui(self, visit: Visit) -> None:
         target = doors.comfyui(visit.request, visit.generation)
         if visit.request.path != routes.COMFYUI.path:
             self._must_be_ready(target.local, "only /comfyui/ can start it")
         body_as_it_comes = doors.streamed_body(visit.request, visit.generation.bodies.timeout)
-        await self._recorded(visit, None, self._identified(visit, target, body_as_it_comes, None))
+        await self._recorded(visit, None, self._serve(visit, target, body_as_it_comes, None))
 
     # From here on all go the same way
 
@@ -182,13 +182,11 @@ class DataPlane:
             if exchange is not None:
                 self._recorder.end(exchange, status=status, error=error)
 
-    async def _identified(
-        self, visit: Visit, target: Target, payload: Payload, exchange: Exchange | None
-    ) -> None:
-        if exchange is not None:
-            exchange.metadata.update(target.metadata)
-            exchange.identified(target.model, target.requested)
-        await self._serve(visit, target, payload, exchange)
+    async def _received(self, visit: Visit, exchange: Exchange | None) -> Body:
+        """The body of a request of which more has yet to come, or whose body is long."""
+        if exchange is not None and not visit.request.is_complete:
+            exchange.receiving()
+        return await visit.generation.bodies.read(visit.request)
 
     async def _serve(self, visit: Visit, target: Target, payload: Payload, exchange: Exchange | None) -> None:
         if target.refusal is not None:
@@ -275,6 +273,12 @@ class DataPlane:
     def _expected(self, model: ModelId) -> Expectation:
         took = self._dispatcher.fleet.status(model).load_seconds
         return Expectation(self._dispatcher.load_begun(model), took)
+
+
+def _identified(exchange: Exchange | None, target: Target) -> None:
+    if exchange is not None:
+        exchange.metadata.update(target.metadata)
+        exchange.identified(target.model, target.requested)
 
 
 def _request(

@@ -34,6 +34,13 @@ class Slices:
         """The result of the work.  What ends before it yields for the first time is not interrupted."""
         try:
             next(work)
+        except StopIteration as finished:
+            at_once: T = finished.value
+            return at_once
+        return await self._go_on(work)
+
+    async def _go_on(self, work: Walk[T]) -> T:
+        try:
             while True:
                 async with self._turn:
                     end = time.perf_counter() + SLICE

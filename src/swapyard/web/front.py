@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from swapyard.web import cors
 from swapyard.web.messages import Handler, Reply, Request
@@ -18,8 +18,11 @@ class Front:
         self._find = find
         self._control = control
 
-    async def __call__(self, request: Request, reply: Reply) -> None:
+    def __call__(self, request: Request, reply: Reply) -> Awaitable[None]:
         if request.method == "OPTIONS":
-            reply.start(204, cors.preflight(request.headers), last=True)
-        else:
-            await (self._find(request) or self._control)(request, reply)
+            return _preflight(request, reply)
+        return (self._find(request) or self._control)(request, reply)
+
+
+async def _preflight(request: Request, reply: Reply) -> None:
+    reply.start(204, cors.preflight(request.headers), last=True)

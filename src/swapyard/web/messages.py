@@ -72,7 +72,6 @@ class Request:
         "_cancelling",
         "_expects_continue",
         "_unread",
-        "_unread_bytes",
         "_waiter",
         "_wire",
         "client",
@@ -92,6 +91,7 @@ class Request:
         "server",
         "stage",
         "task",
+        "unread_bytes",
     )
 
     def __init__(
@@ -136,7 +136,8 @@ class Request:
         self.task: asyncio.Task[None] | None = None
         self._cancelling: asyncio.Handle | None = None
         self._unread: list[bytes] = []
-        self._unread_bytes = 0
+        # Of the body: bytes that are here and were not read.
+        self.unread_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._expects_continue = b"expect" in fields and fields[b"expect"].lower() == b"100-continue"
 
@@ -189,7 +190,7 @@ class Request:
         unread = self._unread
         data = unread[0] if len(unread) == 1 else b"".join(unread)
         unread.clear()
-        self._unread_bytes = 0
+        self.unread_bytes = 0
         self._wire.resume_reading()
         return data
 
@@ -256,8 +257,8 @@ class Request:
         if self.stage is not Stage.BODY and self.stage is not Stage.TUNNEL:
             return
         self._unread.append(data)
-        self._unread_bytes += len(data)
-        if self._unread_bytes > UNREAD_BYTES:
+        self.unread_bytes += len(data)
+        if self.unread_bytes > UNREAD_BYTES:
             self._wire.pause_reading()
         self._wake()
 
@@ -270,7 +271,7 @@ class Request:
     def forget_body(self) -> None:
         """Nobody reads the body any more."""
         self._unread.clear()
-        self._unread_bytes = 0
+        self.unread_bytes = 0
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -66,6 +66,9 @@ KEEP_ALIVE = 15
 """Seconds of silence after which the system asks whether a client is still there, and between two questions.
 Source: Go's net.ListenConfig."""
 
+COPIED_BYTES = 16 * 1024
+"""A piece up to this size is copied out of what came with it: that is faster than a view on it."""
+
 _EMPTY_LINE = b"\r\n\r\n"
 _LINE_ENDS = re.compile(rb"[\r\n]*")
 _TOO_LONG = "Request Header Fields Too Large"
@@ -260,7 +263,12 @@ class Connection(asyncio.Protocol):
         if self._parser is None:
             return
         try:
-            self._parser.feed_data(data if start == 0 and end == len(data) else memoryview(data)[start:end])
+            if start == 0 and end == len(data):
+                self._parser.feed_data(data)
+            elif end - start <= COPIED_BYTES:
+                self._parser.feed_data(data[start:end])
+            else:
+                self._parser.feed_data(memoryview(data)[start:end])
         except httptools.HttpParserUpgrade:
             if self._stage is Stage.HEAD:
                 self._read_on()
