@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+import resource
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from swapyard.app.program import Program
 from swapyard.bus import Subscription
 from swapyard.notices import InflightChanged, StateChanged, WaitingChanged
+from swapyard.observe.logs import Source
 from swapyard.types import ModelId, State
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -405,5 +407,88 @@ def test_an_open_websocket_ends_when_its_client_goes(run: Run, yard: Yard) -> No
                 async with asyncio.timeout(15):
                     await ended.wait()
                 await client.wait_closed()
+
+    run(main())
+
+
+@contextmanager
+def no_file_longer_than(size_bytes: int) -> Iterator[None]:
+    """What a full disk is to whoever writes more than that into a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("line", [CHAT, "POST /upstream/a/v1/chat/completions"])
+def test_a_long_body_that_finds_no_room_is_507_and_recorded_issue_11(
+    run: Run, yard: Yard, ask: Ask, line: str
+) -> None:
+    async def main() -> None:
+        async with yard(BOTH) as (port, program):
+            long = json.dumps({"model": "a", "prompt": "x" * 4_000_000}).encode()
+            with no_file_longer_than(1_000_000):
+                answer = await ask(port, line, JSON, long)
+            assert error_of(answer) == (507, "insufficient_storage")
+            assert b"no room for the request body" in answer[2]
+            (row,) = await rows(port, program, ask)
+            assert (row["resp_status_code"], "no room" in row["error_msg"]) == (507, True)
+            log = program.logs.history(Source.PROXY)
+            assert log.count(b"no room for the request body") == 1 and b"Traceback" not in log
+            assert (await ask(port, line, JSON, long))[0] == 200
+
+    run(main())
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/upstream/a/v1/chat/completions"])
+def test_a_request_that_sends_its_body_is_listed_and_ends_when_it_stalls_issue_11(
+    run: Run, yard: Yard, ask: Ask, path: str
+) -> None:
+    async def main() -> None:
+        async with yard(f"requestBodyTimeout: 1\n{BOTH}") as (port, program):
+            head = f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+            with program.bus.subscribe(InflightChanged) as changes:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(f'{head}content-length: 1000\r\n\r\n{{"model": "a"'.encode())
+                await changes.next()
+            (listed,) = json.loads((await ask(port, "GET /api/inflight"))[2])["requests"]
+            assert listed["details"]["phase"] == "receiving"
+            answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 408 ") and b'"code":"request_timeout"' in answer
+            (row,) = await rows(port, program, ask)
+            assert row["resp_status_code"] == 408
+            assert json.loads((await ask(port, "GET /api/inflight"))[2])["requests"] == []
+            writer.transport.abort()
+
+    run(main())
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/upstream/b/v1/chat/completions", "/upstream/b/x"])
+def test_a_malformed_body_gives_its_place_back_at_once_issue_11(
+    run: Run, yard: Yard, ask: Ask, path: str
+) -> None:
+    """With one model at a time, all others would wait for that one client."""
+
+    async def main() -> None:
+        async with yard(BOTH) as (port, _):
+            head = f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"{head}transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n".encode())
+            writer.write(b"this is no chunk\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+            writer.transport.abort()
+            assert (await ask(port, CHAT, JSON, body("a")))[0] == 200
+
+    run(main())
+
+
+@pytest.mark.parametrize("line", ["GET /comfyui", "GET //v1/models", "POST /upstream", "GET /upstream/a"])
+def test_redirects_come_after_the_key_issue_11(run: Run, yard: Yard, ask: Ask, line: str) -> None:
+    async def main() -> None:
+        async with yard(f"apiKeys: [k1]\n{BOTH}") as (port, _):
+            assert (await ask(port, line))[0] == 401
+            assert (await ask(port, line, {"X-Api-Key": "k1"}))[0] in (301, 307, 308)
 
     run(main())

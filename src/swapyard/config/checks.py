@@ -91,6 +91,9 @@ def _check_globals(document: Document, found: Findings) -> None:
     if document.request_body_limit < 0:
         rule = f"requestBodyLimit must be >= 0 MiB, got {document.request_body_limit}"
         found.error(("requestBodyLimit",), rule)
+    if document.request_body_timeout < 0:
+        rule = f"requestBodyTimeout must be >= 0 s, got {document.request_body_timeout:g}"
+        found.error(("requestBodyTimeout",), rule)
     if document.log_to_stdout not in LOG_TARGETS:
         rule = f'logToStdout must be one of: {", ".join(LOG_TARGETS)}; got "{document.log_to_stdout}"'
         found.error(("logToStdout",), rule)
