@@ -142,8 +142,9 @@ class Client:
 
     def bad_body(self, deed: Deed) -> dict[str, Any]:
         head = f"POST /upstream/{deed.model}/x HTTP/1.1\r\nHost: yard\r\nTransfer-Encoding: chunked\r\n\r\n"
-        # A reload may have taken the model away, which is known before any of the body is read.
-        return self._refused(head.encode() + b"5\r\nhello\r\nzz\r\n", (400, 404))
+        # A reload may have taken the model away, or a failed load made it unavailable: both are known, and
+        # told, before any of the body is read.
+        return self._refused(head.encode() + b"5\r\nhello\r\nzz\r\n", (400, 404, 502, 503))
 
     def garbage(self, deed: Deed) -> dict[str, Any]:
         attack = GARBAGE[deed.number % len(GARBAGE)]
