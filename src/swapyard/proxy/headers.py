@@ -36,9 +36,6 @@ HOP_BY_HOP = frozenset(
 
 _NOT_TO_UPSTREAM = HOP_BY_HOP | {b"content-length"}
 
-REMEMBERED_BYTES = 256
-"""Longest Connection header of which it is remembered what it means."""
-
 FORWARDING = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 """Headers that tell a server about our client; none of a peer's business."""
 
